@@ -1,0 +1,52 @@
+//! Where blocks come from, and which chain is best.
+//!
+//! A [`Source`] answers three questions: which block hashes make up the best chain, what the bytes of
+//! one of those blocks are, and when to ask again. It keeps no BTKN state and interprets no transaction.
+
+use std::time::Duration;
+
+use bitcoin::BlockHash;
+
+use crate::protocol::Height;
+
+/// A block of a chain, by height and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockId {
+    /// Its height.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+}
+
+/// Why a source could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It may pass by itself: the node is away, busy, or changed its mind about the best chain.
+    #[error("{0}")]
+    Retry(String),
+    /// It will not pass by itself; the text says what to do.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// A source of blocks.
+pub trait Source: Send + Sync {
+    /// Where the blocks come from, in a few words for people.
+    fn describe(&self) -> String;
+
+    /// Brings the view of the best chain up to date and returns its tip.
+    fn refresh(&mut self) -> Result<BlockId, SourceError>;
+
+    /// Hashes of up to `count` consecutive blocks of the best chain, as of now or of the last
+    /// `refresh`, from `from` on; fewer (or none) where the chain ends.
+    fn hashes(&self, from: Height, count: usize) -> Result<Vec<BlockHash>, SourceError>;
+
+    /// Replaces the content of `buf` with the serialised block. Several threads may call this at once.
+    fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError>;
+
+    /// Where the bytes of a block came from, for error messages: file and offset, or the node's URL.
+    fn locate(&self, block: BlockId) -> String;
+
+    /// Returns when the best chain may have changed from `known`, or after `timeout`, whichever is first.
+    fn wait(&self, known: BlockHash, timeout: Duration) -> Result<(), SourceError>;
+}

@@ -1,0 +1,5 @@
+//! Rebuilds BTKN token balances from Bitcoin blocks alone.
+
+pub mod chain;
+pub mod protocol;
+pub mod scan;

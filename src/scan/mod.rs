@@ -1,0 +1,3 @@
+//! Block bytes to messages: in parallel, without state.
+
+pub mod messages;
