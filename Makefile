@@ -1,0 +1,47 @@
+# Build, run and test btkn-indexer. `make help` lists the targets.
+#
+# The build goes to $CARGO_TARGET_DIR where that is set, in CI (CI=true) to the user's cache directory,
+# so that a second run is quick, and to ./target otherwise. Only the dev profile is built.
+
+ifeq ($(origin CARGO_TARGET_DIR),undefined)
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/btkn-indexer/target
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt fixture deny bench doc
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+run: ## build, recover the fixture chain from its block files, and serve it on 127.0.0.1:3080
+	@scripts/prepare
+	@scripts/run-fixture
+
+test: ## every test, the ones against a real Bitcoin Core included
+	@scripts/prepare test
+	BITCOIND="$$(scripts/bitcoind)" cargo test --workspace
+
+lint: ## formatting and clippy, as CI checks them
+	@scripts/prepare
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+fixture: ## make fixtures/regtest/ again with a real Bitcoin Core
+	@scripts/prepare test
+	BITCOIND="$$(scripts/bitcoind)" cargo run -q -p btkn-testkit --bin fixture -- fixtures/regtest
+
+deny: ## licences, bans and sources of the dependencies (needs cargo-deny)
+	cargo deny check licenses bans sources
+
+bench: ## benchmarks, in the release profile
+	@scripts/prepare
+	cargo bench
+
+doc: ## the documentation of the library
+	@scripts/prepare
+	cargo doc --no-deps --workspace

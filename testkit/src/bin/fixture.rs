@@ -1,0 +1,2 @@
+//! Makes `fixtures/regtest`.
+fn main() {}

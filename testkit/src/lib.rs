@@ -1,0 +1,1 @@
+//! Drives a real Bitcoin Core in regtest.
