@@ -4,6 +4,22 @@
 //! says and name what they refuse; encoders produce the form that this project publishes.
 //! Nothing in this module uses any other module of the crate.
 
+pub mod address;
+pub mod announcement;
+pub mod cbor;
+pub mod chunk;
+pub mod envelope;
+pub mod hashes;
+pub mod manifest;
+pub mod merkle;
+pub mod op_return;
 pub mod primitives;
+pub mod token;
+pub mod ttxo;
+pub mod withdrawal;
+pub mod withdrawal_output;
+
+#[cfg(test)]
+mod vectors_tests;
 
 pub use primitives::*;

@@ -6,6 +6,7 @@
 use bitcoin::{BlockHash, OutPoint, Txid};
 
 use crate::protocol::announcement::TokenAnnouncement;
+pub use crate::protocol::envelope::EnvelopeKind;
 use crate::protocol::withdrawal::WithdrawalAnnouncement;
 use crate::protocol::withdrawal_output::SpendPath;
 
@@ -61,15 +62,6 @@ pub struct EnvelopeMessage {
     pub kind: EnvelopeKind,
     /// The body as inscribed.
     pub body: Vec<u8>,
-}
-
-/// The two messages that travel in envelopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnvelopeKind {
-    /// `application/vnd.btkn.manifest+cbor`
-    Manifest,
-    /// `application/vnd.btkn.chunk+cbor`
-    Chunk,
 }
 
 /// A message in an OP_RETURN output.

@@ -1,0 +1,149 @@
+//! Token identifiers and owners as people write them: bech32m, or hex.
+//!
+//! The form with the network's first prefix is written. Reading accepts every prefix of the network,
+//! in lower or in upper case, and hex digits. Text of another network is refused by name.
+
+use bech32::{Bech32m, Hrp, primitives::decode::CheckedHrpstring};
+
+use super::{Network, OwnerKey, PubKey, TokenId};
+
+const NETWORKS: [Network; 4] = [Network::Mainnet, Network::Testnet, Network::Signet, Network::Regtest];
+
+/// A plain Spark address is a Protocol Buffers message whose only field, number 1, is the key.
+const SPARK_ADDRESS_HEADER: [u8; 2] = [0x0a, 33];
+
+fn token_prefixes(network: Network) -> &'static [&'static str] {
+    match network {
+        Network::Mainnet => &["btkn"],
+        Network::Testnet => &["btknt"],
+        Network::Signet => &["btkns"],
+        Network::Regtest => &["btknrt", "btknl"],
+    }
+}
+
+fn owner_prefixes(network: Network) -> &'static [&'static str] {
+    match network {
+        Network::Mainnet => &["spark", "sp"],
+        Network::Testnet => &["sparkt", "spt"],
+        Network::Signet => &["sparks", "sps"],
+        Network::Regtest => &["sparkrt", "sprt", "sparkl", "spl"],
+    }
+}
+
+/// Text that names no token or no owner here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Neither hex digits of the right number nor a known prefix.
+    #[error("expected {what}: {digits} hex digits, or an address that starts with {prefix}1")]
+    Unrecognised {
+        /// What was expected, with its article.
+        what: &'static str,
+        /// How many hex digits it has.
+        digits: usize,
+        /// The prefix that is written on this network.
+        prefix: &'static str,
+    },
+    /// An address of another network.
+    #[error(
+        "this is an address of {found}; this index follows {expected}, where addresses start with {prefix}1"
+    )]
+    WrongNetwork {
+        /// The network of the address.
+        found: Network,
+        /// The network that was asked for.
+        expected: Network,
+        /// The prefix that is written there.
+        prefix: &'static str,
+    },
+    /// The known prefix, but not bech32m.
+    #[error("{what} with a mistake in it: {reason}")]
+    Checksum {
+        /// What it set out to be, with its article.
+        what: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// Sound bech32m over something else.
+    #[error("the address does not hold {0}")]
+    Content(&'static str),
+    /// A key that is no compressed point of the curve.
+    #[error("{0} is not a compressed public key: it must start with 02 or 03 and be a point of the curve")]
+    NotOnCurve(PubKey),
+}
+
+/// The bech32m form of a token identifier.
+pub fn encode_token(token: TokenId, network: Network) -> String {
+    encode(token_prefixes(network)[0], &token.0)
+}
+
+/// Reads a token identifier: 64 hex digits, or the bech32m form of the network.
+pub fn parse_token(text: &str, network: Network) -> Result<TokenId, AddressError> {
+    if let Ok(token) = text.parse() {
+        return Ok(token);
+    }
+    let form = Form { what: "a token identifier", digits: 64, prefixes: token_prefixes };
+    let data = form.decode(text, network)?;
+    TokenId::from_slice(&data).ok_or(AddressError::Content("a token identifier of 32 bytes"))
+}
+
+/// The Spark address of an owner.
+pub fn encode_owner(owner: OwnerKey, network: Network) -> String {
+    let mut payload = SPARK_ADDRESS_HEADER.to_vec();
+    payload.extend_from_slice(&owner.0);
+    encode(owner_prefixes(network)[0], &payload)
+}
+
+/// Reads an owner: 66 hex digits, or a plain Spark address of the network in its present or older
+/// form. The key is a point of the curve.
+pub fn parse_owner(text: &str, network: Network) -> Result<OwnerKey, AddressError> {
+    let owner = match text.parse() {
+        Ok(owner) => owner,
+        Err(_) => {
+            let form = Form { what: "an owner", digits: 66, prefixes: owner_prefixes };
+            let data = form.decode(text, network)?;
+            data.strip_prefix(&SPARK_ADDRESS_HEADER)
+                .and_then(PubKey::from_slice)
+                .ok_or(AddressError::Content("just a public key (an invoice, for example, holds more)"))?
+        }
+    };
+    if owner.is_on_curve() { Ok(owner) } else { Err(AddressError::NotOnCurve(owner)) }
+}
+
+fn encode(prefix: &'static str, data: &[u8]) -> String {
+    bech32::encode_lower::<Bech32m>(Hrp::parse_unchecked(prefix), data)
+        .expect("35 bytes are within the length that the checksum covers")
+}
+
+/// One of the two kinds of addresses.
+struct Form {
+    what: &'static str,
+    digits: usize,
+    prefixes: fn(Network) -> &'static [&'static str],
+}
+
+impl Form {
+    fn decode(&self, text: &str, network: Network) -> Result<Vec<u8>, AddressError> {
+        let what = self.what;
+        let prefix = (self.prefixes)(network)[0];
+        let unrecognised = AddressError::Unrecognised { what, digits: self.digits, prefix };
+        let Some((found, _)) = text.rsplit_once('1') else { return Err(unrecognised) };
+        let found = found.to_ascii_lowercase();
+        let of = |network: &Network| (self.prefixes)(*network).contains(&found.as_str());
+        match NETWORKS.iter().copied().find(of) {
+            None => return Err(unrecognised),
+            Some(other) if other != network => {
+                return Err(AddressError::WrongNetwork { found: other, expected: network, prefix });
+            }
+            Some(_) => {}
+        }
+        let checked = CheckedHrpstring::new::<Bech32m>(text)
+            .map_err(|error| AddressError::Checksum { what, reason: error.to_string() })?;
+        let data: Vec<u8> = checked.byte_iter().collect();
+        // Also refuses padding that is too long or not zero.
+        let again = bech32::encode_lower::<Bech32m>(checked.hrp(), &data);
+        match again {
+            Ok(again) if again.eq_ignore_ascii_case(text) => Ok(data),
+            _ => Err(AddressError::Checksum { what, reason: "wrong padding".to_owned() }),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The carrier of snapshots: ordinals envelopes, as the parser of `ord` finds them.
+//!
+//! This is the only module that names `ord`. Envelopes are found in witnesses alone, whatever the
+//! spent output is; the control block is not checked.
+
+use bitcoin::opcodes::all::OP_PUSHNUM_1;
+use bitcoin::script::Builder;
+use bitcoin::secp256k1::XOnlyPublicKey;
+use bitcoin::taproot::{ControlBlock, LeafVersion, TaprootBuilder, TaprootSpendInfo};
+use bitcoin::{Script, ScriptBuf, Transaction};
+use ord::{Inscription, ParsedEnvelope};
+
+use super::withdrawal_output::SECP;
+
+/// The metaprotocol field of every BTKN message. One push, so it is contiguous in the raw block.
+pub const METAPROTOCOL: &[u8] = b"btkn";
+
+/// The two messages that travel in envelopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeKind {
+    /// `application/vnd.btkn.manifest+cbor`
+    Manifest,
+    /// `application/vnd.btkn.chunk+cbor`
+    Chunk,
+}
+
+impl EnvelopeKind {
+    /// Its content type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            EnvelopeKind::Manifest => "application/vnd.btkn.manifest+cbor",
+            EnvelopeKind::Chunk => "application/vnd.btkn.chunk+cbor",
+        }
+    }
+
+    fn of_content_type(content_type: &[u8]) -> Option<Self> {
+        [EnvelopeKind::Manifest, EnvelopeKind::Chunk]
+            .into_iter()
+            .find(|kind| kind.content_type().as_bytes() == content_type)
+    }
+}
+
+/// A BTKN message in a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvelopeFound {
+    /// Index of the input whose witness carries it.
+    pub input: u32,
+    /// Index among all envelopes of that input.
+    pub envelope: u32,
+    /// Index among all envelopes of the transaction: the `n` of the inscription id `<txid>i<n>`.
+    pub inscription: u32,
+    /// Which message it is.
+    pub kind: EnvelopeKind,
+    /// The body as inscribed.
+    pub body: Vec<u8>,
+}
+
+/// The BTKN messages of a transaction, in order.
+pub fn messages(transaction: &Transaction) -> Vec<EnvelopeFound> {
+    let envelopes = ParsedEnvelope::from_transaction(transaction);
+    // A block cannot hold 2^32 envelopes; zip keeps the count right without a conversion that fails.
+    (0..)
+        .zip(envelopes)
+        .filter_map(|(inscription, found)| {
+            let kind = kind(&found.payload)?;
+            let body = found.payload.body?;
+            Some(EnvelopeFound { input: found.input, envelope: found.offset, inscription, kind, body })
+        })
+        .collect()
+}
+
+fn kind(inscription: &Inscription) -> Option<EnvelopeKind> {
+    let flagged =
+        inscription.duplicate_field || inscription.incomplete_field || inscription.unrecognized_even_field;
+    let plain = inscription.content_encoding.is_none() && inscription.delegate.is_none();
+    if flagged || !plain || inscription.metaprotocol.as_deref() != Some(METAPROTOCOL) {
+        return None;
+    }
+    EnvelopeKind::of_content_type(inscription.content_type.as_deref()?)
+}
+
+/// A leaf script that carries a message.
+///
+/// With a key, the script ends in a signature check under it. Without one it succeeds by itself: anyone
+/// who sees the reveal transaction can replace it, which is fit for tests only.
+pub fn reveal_script(kind: EnvelopeKind, body: &[u8], key: Option<&XOnlyPublicKey>) -> ScriptBuf {
+    let inscription = Inscription {
+        content_type: Some(kind.content_type().into()),
+        metaprotocol: Some(METAPROTOCOL.to_vec()),
+        body: Some(body.to_vec()),
+        ..Inscription::default()
+    };
+    let builder = inscription.append_reveal_script_to_builder(Builder::new());
+    match key {
+        Some(key) => builder.push_x_only_key(key).push_opcode(bitcoin::opcodes::all::OP_CHECKSIG),
+        None => builder.push_opcode(OP_PUSHNUM_1),
+    }
+    .into_script()
+}
+
+/// The internal key that nobody can sign for: the point of BIP-341 with unknown discrete logarithm.
+pub const UNSPENDABLE_KEY: [u8; 32] = [
+    0x50, 0x92, 0x9b, 0x74, 0xc1, 0xa0, 0x49, 0x54, 0xb7, 0x8b, 0x4b, 0x60, 0x35, 0xe9, 0x7a, 0x5e, 0x07,
+    0x8a, 0x5a, 0x0f, 0x28, 0xec, 0x96, 0xd5, 0x47, 0xbf, 0xee, 0x9a, 0xce, 0x80, 0x3a, 0xc0,
+];
+
+/// The Taproot output that commits to a reveal script, and nothing else that could spend it.
+#[derive(Clone, Debug)]
+pub struct RevealOutput {
+    spend_info: TaprootSpendInfo,
+    script: ScriptBuf,
+}
+
+impl RevealOutput {
+    /// Commits to a leaf script.
+    pub fn new(script: ScriptBuf) -> Self {
+        let internal = XOnlyPublicKey::from_slice(&UNSPENDABLE_KEY).expect("the key is a point");
+        let spend_info = TaprootBuilder::with_huffman_tree([(1, script.clone())])
+            .expect("one leaf is a tree")
+            .finalize(&SECP, internal)
+            .expect("one leaf is a whole tree");
+        RevealOutput { spend_info, script }
+    }
+
+    /// The leaf script.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// The script of the commit output.
+    pub fn script_pubkey(&self) -> ScriptBuf {
+        ScriptBuf::new_p2tr_tweaked(self.spend_info.output_key())
+    }
+
+    /// The control block for the witness of the reveal.
+    pub fn control_block(&self) -> ControlBlock {
+        self.spend_info
+            .control_block(&(self.script.clone(), LeafVersion::TapScript))
+            .expect("the script is the leaf")
+    }
+}
