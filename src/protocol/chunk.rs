@@ -293,9 +293,9 @@ fn write_amount(e: &mut Writer, amount: Amount) -> Written {
 }
 
 /// Numbers values in the order in which they are added.
-struct Index<K> {
+pub(super) struct Index<K> {
     places: BTreeMap<K, u64>,
-    keys: Vec<K>,
+    pub(super) keys: Vec<K>,
 }
 
 impl<K> Default for Index<K> {
@@ -306,14 +306,18 @@ impl<K> Default for Index<K> {
 
 impl<K: Copy + Ord> Index<K> {
     /// Adds a value. One that was there before keeps its first place.
-    fn push(&mut self, key: K) -> u64 {
+    pub(super) fn push(&mut self, key: K) -> u64 {
         let place = self.keys.len() as u64;
         self.keys.push(key);
         *self.places.entry(key).or_insert(place)
     }
 
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// The place of a value, which is added where it is new.
-    fn place(&mut self, key: K) -> u64 {
+    pub(super) fn place(&mut self, key: K) -> u64 {
         match self.places.get(&key) {
             Some(place) => *place,
             None => self.push(key),

@@ -40,9 +40,9 @@ impl EnvelopeKind {
     }
 }
 
-/// A BTKN message in a transaction.
+/// A BTKN message in an ordinals envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvelopeFound {
+pub struct EnvelopeMessage {
     /// Index of the input whose witness carries it.
     pub input: u32,
     /// Index among all envelopes of that input.
@@ -56,15 +56,14 @@ pub struct EnvelopeFound {
 }
 
 /// The BTKN messages of a transaction, in order.
-pub fn messages(transaction: &Transaction) -> Vec<EnvelopeFound> {
+pub fn messages(transaction: &Transaction) -> Vec<EnvelopeMessage> {
     let envelopes = ParsedEnvelope::from_transaction(transaction);
-    // A block cannot hold 2^32 envelopes; zip keeps the count right without a conversion that fails.
     (0..)
         .zip(envelopes)
         .filter_map(|(inscription, found)| {
             let kind = kind(&found.payload)?;
             let body = found.payload.body?;
-            Some(EnvelopeFound { input: found.input, envelope: found.offset, inscription, kind, body })
+            Some(EnvelopeMessage { input: found.input, envelope: found.offset, inscription, kind, body })
         })
         .collect()
 }

@@ -73,7 +73,14 @@ impl Manifest {
     /// Decodes the bytes that are hashed and signed.
     pub fn decode(bytes: &[u8]) -> Result<Self, MalformedManifest> {
         let fields = Fields::<11>::read(bytes).map_err(MalformedManifest::Manifest)?;
-        Self::read(&fields).map_err(MalformedManifest::Manifest)?.check_chunks(&fields)
+        let version = fields.value(0).uint(u64::MAX, "an unsigned version");
+        match version.map_err(MalformedManifest::Manifest)? {
+            1 => {}
+            version => return Err(MalformedManifest::Version(version)),
+        }
+        let manifest = Self::read(&fields).map_err(MalformedManifest::Manifest)?;
+        manifest.check_chunks()?;
+        Ok(manifest)
     }
 
     fn read(fields: &Fields<'_, 11>) -> Result<Self, CborError> {
@@ -100,11 +107,7 @@ impl Manifest {
         })
     }
 
-    fn check_chunks(self, fields: &Fields<'_, 11>) -> Result<Self, MalformedManifest> {
-        match fields.value(0).uint(u64::MAX, "an unsigned version").map_err(MalformedManifest::Manifest)? {
-            1 => {}
-            version => return Err(MalformedManifest::Version(version)),
-        }
+    fn check_chunks(&self) -> Result<(), MalformedManifest> {
         if self.chunks.len() > MAX_CHUNKS {
             return Err(MalformedManifest::TooManyChunks(self.chunks.len()));
         }
@@ -112,7 +115,7 @@ impl Manifest {
         sorted.sort_unstable();
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(MalformedManifest::DuplicateChunk(pair[0])),
-            None => Ok(self),
+            None => Ok(()),
         }
     }
 

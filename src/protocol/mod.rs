@@ -8,6 +8,7 @@ pub mod address;
 pub mod announcement;
 pub mod cbor;
 pub mod chunk;
+pub mod chunk_split;
 pub mod envelope;
 pub mod hashes;
 pub mod manifest;

@@ -6,7 +6,7 @@
 use bitcoin::{BlockHash, OutPoint, Txid};
 
 use crate::protocol::announcement::TokenAnnouncement;
-pub use crate::protocol::envelope::EnvelopeKind;
+pub use crate::protocol::envelope::{EnvelopeKind, EnvelopeMessage};
 use crate::protocol::withdrawal::WithdrawalAnnouncement;
 use crate::protocol::withdrawal_output::SpendPath;
 
@@ -47,21 +47,6 @@ pub struct Spend {
     pub outpoint: OutPoint,
     /// Which Taproot path its witness shows.
     pub path: SpendPath,
-}
-
-/// A BTKN message in an ordinals envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvelopeMessage {
-    /// Index of the input whose witness carries it.
-    pub input: u32,
-    /// Index among all envelopes of that input.
-    pub envelope: u32,
-    /// Index among all envelopes of the transaction: the `n` of the inscription id `<txid>i<n>`.
-    pub inscription: u32,
-    /// Which message it is.
-    pub kind: EnvelopeKind,
-    /// The body as inscribed.
-    pub body: Vec<u8>,
 }
 
 /// A message in an OP_RETURN output.
