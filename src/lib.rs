@@ -1,5 +1,7 @@
 //! Rebuilds BTKN token balances from Bitcoin blocks alone.
 
 pub mod chain;
+pub mod ledger;
 pub mod protocol;
 pub mod scan;
+pub mod store;

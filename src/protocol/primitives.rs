@@ -214,6 +214,27 @@ byte_newtype!(
     Signature, 64, "a signature"
 );
 
+byte_newtype!(
+    /// A Bitcoin transaction id in display order, so that values sort as their texts do.
+    DisplayTxid, 32, "a txid"
+);
+
+impl From<bitcoin::Txid> for DisplayTxid {
+    fn from(txid: bitcoin::Txid) -> Self {
+        let mut bytes = bitcoin::hashes::Hash::to_byte_array(txid);
+        bytes.reverse();
+        DisplayTxid(bytes)
+    }
+}
+
+impl From<DisplayTxid> for bitcoin::Txid {
+    fn from(txid: DisplayTxid) -> Self {
+        let mut bytes = txid.0;
+        bytes.reverse();
+        bitcoin::hashes::Hash::from_byte_array(bytes)
+    }
+}
+
 /// A public key that owns TTXOs.
 pub type OwnerKey = PubKey;
 

@@ -1,0 +1,138 @@
+//! Balances: which sum a TTXO counts in, and how the sums follow its changes.
+
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+use super::keys::EntityIndex;
+use super::records::{Balance, ExitState, TtxoRecord, Unit};
+use super::tables::{Balances, Holders};
+use super::view::{Overlay, ReadError, View};
+use crate::protocol::Amount;
+
+/// A sum of amounts that may exceed 128 bits. Reported as 2^128 - 1 where it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct WideAmount {
+    /// Multiples of 2^128.
+    #[n(0)]
+    high: u64,
+    /// The rest.
+    #[n(1)]
+    low: Amount,
+}
+
+impl WideAmount {
+    /// What is reported: the sum, or 2^128 - 1 above that.
+    pub fn capped(self) -> Amount {
+        if self.high > 0 { Amount(u128::MAX) } else { self.low }
+    }
+
+    fn add(self, amount: Amount) -> Option<WideAmount> {
+        let (low, carry) = self.low.0.overflowing_add(amount.0);
+        Some(WideAmount { high: self.high.checked_add(u64::from(carry))?, low: Amount(low) })
+    }
+
+    fn sub(self, amount: Amount) -> Option<WideAmount> {
+        let (low, borrow) = self.low.0.overflowing_sub(amount.0);
+        Some(WideAmount { high: self.high.checked_sub(u64::from(borrow))?, low: Amount(low) })
+    }
+}
+
+impl fmt::Display for WideAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.capped().fmt(f)
+    }
+}
+
+/// The sum that a TTXO counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Live: declared, no valid exit stands.
+    Available,
+    /// Its standing exit is pending or matured.
+    Exiting,
+    /// Its standing exit is claimed.
+    Claimed,
+    /// None: a tombstone, or its standing exit is revoked.
+    Nothing,
+}
+
+impl Share {
+    /// The share of a TTXO with this declaration and this standing exit.
+    pub fn of(declared: bool, standing: Option<ExitState>) -> Share {
+        match standing {
+            None if declared => Share::Available,
+            None => Share::Nothing,
+            Some(ExitState::Pending | ExitState::Matured) => Share::Exiting,
+            Some(ExitState::Claimed) => Share::Claimed,
+            Some(_) => Share::Nothing,
+        }
+    }
+}
+
+/// Moves the amount of a TTXO from one sum of its owner to another.
+pub fn move_share<V: View>(
+    state: &mut Overlay<V>,
+    entity: EntityIndex,
+    ttxo: &TtxoRecord,
+    from: Share,
+    to: Share,
+) -> Result<(), ReadError> {
+    if from == to {
+        return Ok(());
+    }
+    let key = (ttxo.owner, ttxo.token, entity);
+    let old = state.get::<Balances>(&key)?.unwrap_or_default();
+    let broken = || ReadError {
+        table: "balances",
+        reason: format!("the balance of {} in {} does not hold what moves out of it", ttxo.owner, ttxo.token),
+    };
+    let new = old.without(from, ttxo.amount).and_then(|b| b.with(to, ttxo.amount)).ok_or_else(broken)?;
+    let holder = (ttxo.token, ttxo.owner, entity);
+    if new == Balance::default() {
+        state.delete::<Balances>(key)?;
+        state.delete::<Holders>(holder)
+    } else {
+        if old == Balance::default() {
+            state.put::<Holders>(holder, Unit)?;
+        }
+        state.put::<Balances>(key, new)
+    }
+}
+
+impl Balance {
+    fn with(mut self, share: Share, amount: Amount) -> Option<Balance> {
+        match share {
+            Share::Available => self.available = self.available.checked_add(amount)?,
+            Share::Exiting => self.exiting = self.exiting.add(amount)?,
+            Share::Claimed => self.claimed = self.claimed.add(amount)?,
+            Share::Nothing => {}
+        }
+        Some(self)
+    }
+
+    fn without(mut self, share: Share, amount: Amount) -> Option<Balance> {
+        match share {
+            Share::Available => self.available = self.available.checked_sub(amount)?,
+            Share::Exiting => self.exiting = self.exiting.sub(amount)?,
+            Share::Claimed => self.claimed = self.claimed.sub(amount)?,
+            Share::Nothing => {}
+        }
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_sums_are_exact_and_capped_when_shown() {
+        let max = Amount(u128::MAX);
+        let sum = WideAmount::default().add(max).and_then(|s| s.add(Amount(5))).unwrap();
+        assert_eq!(sum.to_string(), u128::MAX.to_string());
+        let back = sum.sub(max).unwrap();
+        assert_eq!(back.to_string(), "5");
+        assert_eq!(back.sub(Amount(6)), None);
+    }
+}

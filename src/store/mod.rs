@@ -1,0 +1,252 @@
+//! The state on disk: RocksDB, one column family for each table, one atomic write for each block or run
+//! of blocks.
+//!
+//! Guarantees: what [`Store::commit`] wrote is there as a whole or not at all, whatever kills the process;
+//! the undo record of every block is written with the block; a [`StoreView`] never sees half a block; a
+//! database of another format, network, start height or list of entities is refused before anything is
+//! changed. Rules live in `ledger/`; nothing here knows what a row means.
+
+mod codec;
+mod identity;
+mod options;
+mod undo;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{ColumnFamily, DB, WriteBatch};
+
+use crate::ledger::keys::{KeyPart, Only};
+use crate::ledger::records::TipRecord;
+use crate::ledger::tables::{self, ChangeSet, Table, TableVisitor, Tip};
+use crate::ledger::{ReadError, Rules, View};
+use crate::protocol::Height;
+
+pub use identity::{FORMAT, IdentityError};
+pub use view::StoreView;
+
+/// Column family of undo records: height and part, both big-endian, to encoded rows.
+const UNDO: &str = "undo";
+
+/// Why the store could not do something. Its data are as they were before.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory holds something else.
+    #[error("{0} is not empty and holds no btkn database; choose another --data-dir, or an empty one")]
+    Foreign(PathBuf),
+    /// There is nothing to read.
+    #[error("{0} holds no btkn database yet; run `btkn sync` first, or correct --data-dir")]
+    Missing(PathBuf),
+    /// Another process has it open.
+    #[error("the database in {0} is in use by another btkn process; stop that one, or choose another --data-dir")]
+    Locked(PathBuf),
+    /// It was made with another configuration.
+    #[error("the database in {path} does not fit: {source}")]
+    Identity {
+        /// The data directory.
+        path: PathBuf,
+        /// What differs.
+        source: IdentityError,
+    },
+    /// RocksDB or the file system failed.
+    #[error("the database in {path} failed: {reason}")]
+    Failed {
+        /// The data directory.
+        path: PathBuf,
+        /// What RocksDB or the system said.
+        reason: String,
+    },
+    /// What is stored does not decode.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A block cannot be taken back.
+    #[error("block {0} cannot be undone: its undo record is missing")]
+    NoUndo(Height),
+}
+
+/// The state on disk.
+pub struct Store {
+    db: DB,
+    data_dir: PathBuf,
+    rules: Rules,
+}
+
+impl Store {
+    /// Opens the database in `data_dir` for these rules, or makes one where there is nothing yet.
+    pub fn open(data_dir: &Path, rules: &Rules) -> Result<Store, StoreError> {
+        let failed = |reason: String| StoreError::Failed { path: data_dir.into(), reason };
+        let db_dir = data_dir.join("db");
+        let exists = db_dir.join("CURRENT").exists();
+        if exists {
+            let stored = read_identity(data_dir)?;
+            identity::compare(&stored, rules)
+                .map_err(|source| StoreError::Identity { path: data_dir.into(), source })?;
+        } else {
+            std::fs::create_dir_all(data_dir).map_err(|e| failed(e.to_string()))?;
+            let mut content = std::fs::read_dir(data_dir).map_err(|e| failed(e.to_string()))?;
+            if content.next().is_some() && !is_unfinished(&db_dir) {
+                return Err(StoreError::Foreign(data_dir.into()));
+            }
+        }
+        let db = DB::open_cf_descriptors(&options::database(), &db_dir, options::families(&family_names()))
+            .map_err(|e| open_error(data_dir, e))?;
+        let store = Store { db, data_dir: data_dir.into(), rules: rules.clone() };
+        // Written at every start: the names of entities are for people and may have changed.
+        store.db.put(identity::KEY, identity::encode(rules)).map_err(|e| store.failed(e))?;
+        Ok(store)
+    }
+
+    /// Opens the database in `data_dir` to read it, also while another process writes to it. Shows the
+    /// state as of now.
+    pub fn open_read_only(data_dir: &Path) -> Result<Store, StoreError> {
+        if !data_dir.join("db").join("CURRENT").exists() {
+            return Err(StoreError::Missing(data_dir.into()));
+        }
+        let rules = read_identity(data_dir)?;
+        // A writer may delete a file between the moment its list is read and the moment it is opened.
+        let mut tries = 0;
+        loop {
+            let names = family_names();
+            let opened =
+                DB::open_cf_for_read_only(&options::database(), data_dir.join("db"), names, false);
+            match opened {
+                Ok(db) => return Ok(Store { db, data_dir: data_dir.into(), rules }),
+                Err(e) if tries == 5 => return Err(open_error(data_dir, e)),
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    /// What the database was made for.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The state as of the last commit.
+    pub fn view(&self) -> StoreView<'_> {
+        StoreView::new(&self.db)
+    }
+
+    /// The last applied block.
+    pub fn tip(&self) -> Result<Option<TipRecord>, StoreError> {
+        Ok(self.view().get::<Tip>(&Only)?)
+    }
+
+    /// Writes a run of consecutive blocks, with their undo records, in one atomic step.
+    pub fn commit(&self, blocks: &[(Height, ChangeSet)]) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for (height, changes) in blocks {
+            self.write_rows(&mut batch, changes)?;
+            for (part, bytes) in (0u32..).zip(undo::encode(changes)) {
+                batch.put_cf(self.family(UNDO)?, (*height, part).to_key(), bytes);
+            }
+        }
+        self.db.write(&batch).map_err(|e| self.failed(e))
+    }
+
+    /// Takes back the last applied block, whose height is given: every row is as it was before it.
+    /// Returns the rows that changed; their `before` is not filled in.
+    pub fn undo(&self, height: Height) -> Result<ChangeSet, StoreError> {
+        let mut batch = WriteBatch::default();
+        let mut changes = ChangeSet::default();
+        let undo_family = self.family(UNDO)?;
+        for part in 0u32.. {
+            let key = (height, part).to_key();
+            let Some(bytes) = self.db.get_cf(undo_family, &key).map_err(|e| self.failed(e))? else {
+                if part == 0 {
+                    return Err(StoreError::NoUndo(height));
+                }
+                break;
+            };
+            undo::decode(&bytes, &mut changes)?;
+            batch.delete_cf(undo_family, key);
+        }
+        self.write_rows(&mut batch, &changes)?;
+        self.db.write(&batch).map_err(|e| self.failed(e))?;
+        Ok(changes)
+    }
+
+    /// Writes everything to the disk; called before a clean end.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|e| self.failed(e))
+    }
+
+    fn write_rows(&self, batch: &mut WriteBatch, changes: &ChangeSet) -> Result<(), StoreError> {
+        tables::visit_tables(&mut WriteRows { store: self, batch, changes })
+    }
+
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+        Ok(view::family(&self.db, name)?)
+    }
+
+    fn failed(&self, e: rocksdb::Error) -> StoreError {
+        StoreError::Failed { path: self.data_dir.clone(), reason: e.into_string() }
+    }
+}
+
+struct WriteRows<'a> {
+    store: &'a Store,
+    batch: &'a mut WriteBatch,
+    changes: &'a ChangeSet,
+}
+
+impl TableVisitor for WriteRows<'_> {
+    type Error = StoreError;
+
+    fn table<T: Table>(&mut self) -> Result<(), StoreError> {
+        let rows = T::rows(self.changes);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let family = self.store.family(T::NAME)?;
+        for (key, change) in rows {
+            match &change.after {
+                Some(value) => self.batch.put_cf(family, key.to_key(), codec::encode(value)),
+                None => self.batch.delete_cf(family, key.to_key()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A first start that was killed before its database was complete leaves no CURRENT file behind.
+fn is_unfinished(db_dir: &Path) -> bool {
+    db_dir.join("LOCK").exists()
+}
+
+fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
+    // Only the default column family is opened: a newer format may have others.
+    let db = DB::open_for_read_only(&options::database(), data_dir.join("db"), false)
+        .map_err(|e| open_error(data_dir, e))?;
+    let bytes = db.get(identity::KEY).map_err(|e| open_error(data_dir, e))?;
+    let bytes = bytes.ok_or_else(|| StoreError::Foreign(data_dir.into()))?;
+    identity::decode(&bytes).map_err(|source| StoreError::Identity { path: data_dir.into(), source })
+}
+
+fn open_error(data_dir: &Path, e: rocksdb::Error) -> StoreError {
+    let reason = e.into_string();
+    if reason.contains("LOCK") && reason.contains("lock") {
+        return StoreError::Locked(data_dir.into());
+    }
+    StoreError::Failed { path: data_dir.into(), reason }
+}
+
+fn family_names() -> Vec<&'static str> {
+    struct Names(Vec<&'static str>);
+    impl TableVisitor for Names {
+        type Error = std::convert::Infallible;
+
+        fn table<T: Table>(&mut self) -> Result<(), Self::Error> {
+            self.0.push(T::NAME);
+            Ok(())
+        }
+    }
+    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO]);
+    match tables::visit_tables(&mut names) {
+        Ok(()) => names.0,
+        Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests;
