@@ -4,4 +4,5 @@ pub mod chain;
 pub mod ledger;
 pub mod protocol;
 pub mod scan;
+pub mod stop;
 pub mod store;
