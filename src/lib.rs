@@ -6,3 +6,4 @@ pub mod protocol;
 pub mod scan;
 pub mod stop;
 pub mod store;
+pub mod sync;

@@ -38,4 +38,4 @@ pub use tables::ChangeSet;
 pub use view::{Overlay, ReadError, View};
 
 #[cfg(test)]
-mod vector_tests;
+mod tests;

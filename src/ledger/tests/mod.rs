@@ -1,0 +1,8 @@
+//! Every rule, provoked: each reason and each state has a test that makes it appear in an event line.
+
+mod activation;
+mod exits;
+mod manifests;
+mod scenario;
+mod tokens;
+mod vectors;

@@ -1,0 +1,144 @@
+//! A batch: fetch and scan blocks in parallel, apply them in order, commit.
+
+use bitcoin::{BlockHash, OutPoint};
+use rayon::prelude::*;
+
+use super::{Interrupt, Step, Sync, SyncError};
+use crate::chain::BlockId;
+use crate::ledger::keys::KeyPart;
+use crate::ledger::records::TipRecord;
+use crate::ledger::tables::{ChangeSet, Table, Watched};
+use crate::ledger::{ApplyError, Overlay, ReadError, View, apply_block};
+use crate::protocol::Height;
+use crate::scan::{BlockMessages, RawBlock, WatchSet, scan_batch};
+use crate::store::Store;
+
+/// Changed rows after which a run of blocks is committed, to bound its memory.
+const RUN_ROWS: usize = 20_000;
+
+impl Sync {
+    /// Applies the blocks of the best chain from `next` on, as many as a batch holds.
+    pub(super) fn apply_batch(
+        &mut self,
+        next: Height,
+        best: BlockId,
+        tip: Option<TipRecord>,
+    ) -> Result<Step, Interrupt> {
+        let hashes = self.source.hashes(next, self.options.batch_blocks)?;
+        if hashes.is_empty() {
+            return Err(Interrupt::Retry(format!("{} has lost block {next}", self.source.describe())));
+        }
+        let blocks: Vec<BlockId> =
+            (next.0..).map(Height).zip(hashes).map(|(height, hash)| BlockId { height, hash }).collect();
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let scanned = self.fetch(&blocks, &mut buffers).and_then(|()| self.scan(&blocks, &buffers));
+        let bytes = buffers.iter().take(blocks.len()).map(|buffer| buffer.len() as u64).collect::<Vec<_>>();
+        self.buffers = buffers;
+        let messages = scanned?;
+        self.apply(&messages, &bytes, tip.map(|tip| tip.hash), best)?;
+        Ok(Step::Applied)
+    }
+
+    fn fetch(&self, blocks: &[BlockId], buffers: &mut [Vec<u8>]) -> Result<(), Interrupt> {
+        let (source, stop) = (self.source.as_ref(), &self.stop);
+        let one = |(block, buffer): (&BlockId, &mut Vec<u8>)| -> Result<(), Interrupt> {
+            match stop.requested() {
+                true => Err(Interrupt::Stopped),
+                false => Ok(source.fetch(*block, buffer)?),
+            }
+        };
+        self.pool.install(|| blocks.par_iter().zip(buffers.par_iter_mut()).try_for_each(one))
+    }
+
+    fn scan(&self, blocks: &[BlockId], buffers: &[Vec<u8>]) -> Result<Vec<BlockMessages>, Interrupt> {
+        let raw: Vec<RawBlock<'_>> =
+            blocks.iter().zip(buffers).map(|(block, bytes)| RawBlock { hash: block.hash, bytes }).collect();
+        let results = self.pool.install(|| scan_batch(&raw, &self.watched));
+        let mut messages = Vec::with_capacity(results.len());
+        for (block, result) in blocks.iter().zip(results) {
+            match result {
+                Ok(scanned) => messages.push(scanned),
+                // The blocks before it are good and are applied; it is met again as the first of a batch.
+                Err(_) if !messages.is_empty() => break,
+                Err(fault) => {
+                    return Err(SyncError::Damaged { place: self.source.locate(*block), fault }.into());
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Applies scanned blocks in order and commits them in runs.
+    fn apply(
+        &mut self,
+        messages: &[BlockMessages],
+        bytes: &[u64],
+        mut parent: Option<BlockHash>,
+        best: BlockId,
+    ) -> Result<(), Interrupt> {
+        let store = self.store.clone();
+        let mut rest = messages.iter().zip(bytes).peekable();
+        while rest.peek().is_some() {
+            let view = store.view();
+            let mut pending = Overlay::new(&view);
+            let mut run: Vec<(Height, ChangeSet)> = Vec::new();
+            let mut rows = 0;
+            while let Some((block, size)) = rest.next_if(|_| rows < RUN_ROWS && !self.stop.requested()) {
+                if parent.is_some_and(|parent| parent != block.prev_hash) {
+                    return Err(Interrupt::Retry("the best chain changed while it was read".into()));
+                }
+                let applied = match apply_block(&pending, store.rules(), block) {
+                    Ok(applied) => applied,
+                    Err(ApplyError::Read(e)) => return Err(e.into()),
+                    Err(e @ ApplyError::NotNext { .. }) => return Err(Interrupt::Retry(e.to_string())),
+                };
+                parent = Some(block.hash);
+                rows += applied.changes.len();
+                pending.absorb(&applied.changes);
+                run.push((applied.tip.height, applied.changes));
+                self.progress.applied(applied.tip.height, best.height, *size);
+            }
+            store.commit(&run)?;
+            for (_, changes) in &run {
+                follow_changes(&mut self.watched, &store, changes)?;
+            }
+            if self.stop.requested() {
+                return Err(Interrupt::Stopped);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The outputs that the store watches.
+pub(super) fn load_watched(store: &Store) -> Result<WatchSet, ReadError> {
+    let mut watched = WatchSet::new();
+    type Key = <Watched as Table>::Key;
+    for row in store.view().scan::<Watched>(&Key::LOWEST, &Key::HIGHEST) {
+        let ((output, _, _), _) = row?;
+        watched.insert(OutPoint::from(output));
+    }
+    Ok(watched)
+}
+
+/// Keeps the set in step with committed changes. Several exits may name one output.
+pub(super) fn follow_changes(
+    watched: &mut WatchSet,
+    store: &Store,
+    changes: &ChangeSet,
+) -> Result<(), ReadError> {
+    let rows = Watched::rows(changes);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let view = store.view();
+    for (output, _, _) in rows.keys() {
+        let range = ((*output, 0, 0), (*output, u32::MAX, u8::MAX));
+        let still_named = view.scan::<Watched>(&range.0, &range.1).next().transpose()?.is_some();
+        match still_named {
+            true => watched.insert(OutPoint::from(*output)),
+            false => watched.remove(&OutPoint::from(*output)),
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! From blocks to state: catch up, follow, reorganise, stop.
+//!
+//! A [`Sync`] owns the way from a [`Source`] to the [`Store`]: it fetches and scans batches of blocks in
+//! parallel, applies them in order, commits them, and takes blocks back one by one when the best chain no
+//! longer holds them. What passes by itself (a node that is away, a chain that changed in between) is
+//! tried again for ever, with growing pauses and one log line per change; what cannot pass ends with an
+//! error that says what to do. Whenever it stops, the store holds a state that some block left.
+
+mod batch;
+mod fork;
+mod progress;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::BlockHash;
+use tokio::sync::watch;
+
+use crate::chain::{BlockId, Source, SourceError};
+use crate::ledger::ReadError;
+use crate::ledger::records::TipRecord;
+use crate::protocol::{Height, StateHash};
+use crate::scan::{BlockFault, WatchSet};
+use crate::stop::Stop;
+use crate::store::{Store, StoreError};
+
+use progress::Progress;
+use status::{Phase, SyncStatus};
+
+/// Shortest and longest pause before something that failed is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How long one wait for a new block lasts, so that a request to stop is soon seen.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Why synchronisation ended before it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The source can't go on.
+    #[error("{0}")]
+    Source(String),
+    /// A block is damaged.
+    #[error(
+        "{place}: {fault}. Nothing was changed by it. Restore the file from a good copy, or let the node \
+         download its blocks again, then start btkn again"
+    )]
+    Damaged {
+        /// Where its bytes came from.
+        place: String,
+        /// What is wrong with it.
+        fault: BlockFault,
+    },
+    /// The source follows a chain that does not hold the first block of the database.
+    #[error(
+        "the database follows another chain: its block {height} is {stored}, that of the source is {found}. \
+         Point btkn at the source that it was made from, or choose another --data-dir"
+    )]
+    OtherChain {
+        /// The start height.
+        height: Height,
+        /// What the database holds.
+        stored: BlockHash,
+        /// What the source has there.
+        found: BlockHash,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread pool could not be made.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl From<ReadError> for SyncError {
+    fn from(e: ReadError) -> Self {
+        SyncError::Store(StoreError::Read(e))
+    }
+}
+
+/// What ends a step before its time.
+enum Interrupt {
+    /// Try again: the text says why.
+    Retry(String),
+    /// Somebody asked to stop.
+    Stopped,
+    /// It cannot go on.
+    Fatal(SyncError),
+}
+
+impl<E: Into<SyncError>> From<E> for Interrupt {
+    fn from(e: E) -> Self {
+        Interrupt::Fatal(e.into())
+    }
+}
+
+impl From<SourceError> for Interrupt {
+    fn from(e: SourceError) -> Self {
+        match e {
+            SourceError::Retry(reason) => Interrupt::Retry(reason),
+            SourceError::Fatal(reason) => Interrupt::Fatal(SyncError::Source(reason)),
+        }
+    }
+}
+
+/// How to synchronise.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that fetch and scan.
+    pub threads: usize,
+    /// Most blocks that are fetched and scanned at once. Changes speed and memory, never a result.
+    pub batch_blocks: usize,
+}
+
+impl Options {
+    /// Blocks in a batch unless a test asks for another number: a few for each thread, and at most
+    /// 256 MB of blocks in memory.
+    pub const BATCH_BLOCKS: usize = 64;
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Summary {
+    /// Height of the tip; `None` if the chain does not reach the start height yet.
+    pub height: Option<Height>,
+    /// Its hash.
+    pub block_hash: Option<BlockHash>,
+    /// State hash after it.
+    pub state_hash: Option<StateHash>,
+    /// Blocks that were applied.
+    pub blocks: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// How a synchronisation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The state is that of the source's best block.
+    Done,
+    /// Somebody asked to stop.
+    Stopped,
+}
+
+/// The way from a source to the store.
+pub struct Sync {
+    store: Arc<Store>,
+    source: Box<dyn Source>,
+    watched: WatchSet,
+    pool: rayon::ThreadPool,
+    options: Options,
+    status: watch::Sender<SyncStatus>,
+    stop: Stop,
+    progress: Progress,
+    buffers: Vec<Vec<u8>>,
+    started: Instant,
+}
+
+impl Sync {
+    /// Prepares to bring `store` up to date from `source`.
+    pub fn new(
+        store: Arc<Store>,
+        source: Box<dyn Source>,
+        options: Options,
+        status: watch::Sender<SyncStatus>,
+        stop: Stop,
+    ) -> Result<Sync, SyncError> {
+        let threads = options.threads;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("scan-{n}"))
+            .build()
+            .map_err(|e| SyncError::Threads { threads, reason: e.to_string() })?;
+        let watched = batch::load_watched(&store)?;
+        let buffers = vec![Vec::new(); options.batch_blocks.max(1)];
+        let (progress, started) = (Progress::new(), Instant::now());
+        Ok(Sync { store, source, watched, pool, options, status, stop, progress, buffers, started })
+    }
+
+    /// Applies blocks until the state is that of the source's best block.
+    pub fn catch_up(&mut self) -> Result<End, SyncError> {
+        let end = self.advance();
+        self.progress.finish();
+        self.note_end(end)
+    }
+
+    /// Catches up, then applies blocks as they come, until somebody asks to stop.
+    pub fn follow(&mut self) -> Result<(), SyncError> {
+        loop {
+            if self.catch_up()? == End::Stopped {
+                return Ok(());
+            }
+            let known = self.status.borrow().source_tip;
+            while known == self.status.borrow().source_tip {
+                let waited = self.retrying(|sync| match known {
+                    Some(tip) => {
+                        sync.source.wait(tip.hash, WAIT)?;
+                        sync.refresh()
+                    }
+                    None => sync.refresh(),
+                });
+                match waited {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(()),
+                    Err(e) => return self.note_end(Err(e)).map(|_| ()),
+                }
+            }
+        }
+    }
+
+    /// What has been done so far.
+    pub fn summary(&self) -> Result<Summary, SyncError> {
+        let tip = self.store.tip()?;
+        let (blocks, bytes) = self.progress.totals();
+        Ok(Summary {
+            height: tip.map(|tip| tip.height),
+            block_hash: tip.map(|tip| tip.hash),
+            state_hash: tip.map(|tip| tip.state_hash),
+            blocks,
+            bytes,
+            seconds: self.started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn note_end(&mut self, end: Result<End, SyncError>) -> Result<End, SyncError> {
+        if let Err(e) = &end {
+            let problem = Some(e.to_string());
+            self.status.send_modify(|status| {
+                status.phase = Phase::Failed;
+                status.problem = problem;
+            });
+        }
+        self.store.flush()?;
+        end
+    }
+
+    fn advance(&mut self) -> Result<End, SyncError> {
+        loop {
+            match self.retrying(Self::step)? {
+                None => return Ok(End::Stopped),
+                Some(Step::Done) => return Ok(End::Done),
+                Some(Step::Applied) => {}
+            }
+        }
+    }
+
+    /// Asks the source for its best block.
+    fn refresh(&mut self) -> Result<BlockId, Interrupt> {
+        let tip = self.source.refresh()?;
+        self.status.send_modify(|status| {
+            status.source_tip = Some(tip);
+            status.heard = Some(Instant::now());
+        });
+        Ok(tip)
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.status.send_if_modified(|status| {
+            let changed = status.phase != phase;
+            status.phase = phase;
+            changed
+        });
+    }
+
+    /// One batch closer to the best chain.
+    fn step(&mut self) -> Result<Step, Interrupt> {
+        if self.stop.requested() {
+            return Err(Interrupt::Stopped);
+        }
+        let best = self.refresh()?;
+        let mut tip = self.store.tip()?;
+        if let Some(stored) = tip {
+            tip = self.leave_stale_branch(stored, best)?;
+        }
+        let next = match tip {
+            Some(tip) if tip.hash == best.hash || tip.height >= best.height => return self.done(),
+            Some(tip) => tip.height.next(),
+            None => self.store.rules().start_height,
+        };
+        if next > best.height {
+            return self.done();
+        }
+        self.phase(Phase::CatchingUp);
+        self.apply_batch(next, best, tip)
+    }
+
+    fn done(&self) -> Result<Step, Interrupt> {
+        self.phase(Phase::Following);
+        Ok(Step::Done)
+    }
+
+    /// Repeats `action` while the source asks for it. `None` where somebody asked to stop.
+    fn retrying<T>(
+        &mut self,
+        mut action: impl FnMut(&mut Self) -> Result<T, Interrupt>,
+    ) -> Result<Option<T>, SyncError> {
+        let mut pause = BACK_OFF.0;
+        let mut said: Option<String> = None;
+        loop {
+            if self.stop.requested() {
+                return Ok(None);
+            }
+            match action(self) {
+                Ok(value) => {
+                    if said.is_some() {
+                        tracing::info!("{} answers again", self.source.describe());
+                        self.problem(None);
+                    }
+                    return Ok(Some(value));
+                }
+                Err(Interrupt::Stopped) => return Ok(None),
+                Err(Interrupt::Fatal(e)) => return Err(e),
+                Err(Interrupt::Retry(reason)) => {
+                    if said.as_ref() != Some(&reason) {
+                        tracing::warn!("{reason}; trying again until it passes");
+                        self.problem(Some(reason.clone()));
+                        said = Some(reason);
+                    }
+                    if self.stop.sleep(pause) {
+                        return Ok(None);
+                    }
+                    pause = (pause * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    fn problem(&self, problem: Option<String>) {
+        self.status.send_modify(|status| status.problem = problem);
+    }
+}
+
+/// What one step did.
+enum Step {
+    /// It applied blocks, or took some back.
+    Applied,
+    /// There is nothing left to do.
+    Done,
+}
+
+/// A tip in a few words.
+fn short(tip: &TipRecord) -> String {
+    format!("{} ({})", tip.height, tip.hash)
+}
