@@ -147,3 +147,100 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: TokenId = TokenId([0x3f; 32]);
+
+    /// Bech32m over 5-bit groups, whatever they hold.
+    fn of_groups(prefix: &str, groups: &[u8]) -> String {
+        use bech32::{Fe32, Fe32IterExt};
+        let groups = groups.iter().map(|group| Fe32::try_from(*group).expect("5 bits"));
+        groups.with_checksum::<Bech32m>(&Hrp::parse_unchecked(prefix)).chars().collect()
+    }
+
+    #[test]
+    fn upper_case_is_read() {
+        let text = encode_token(TOKEN, Network::Mainnet).to_uppercase();
+        assert_eq!(parse_token(&text, Network::Mainnet), Ok(TOKEN));
+        let text = encode_owner(PubKey::BURN, Network::Signet).to_uppercase();
+        assert_eq!(parse_owner(&text, Network::Signet), Ok(PubKey::BURN));
+        assert_eq!(parse_token(&TOKEN.to_string().to_uppercase(), Network::Mainnet), Ok(TOKEN));
+    }
+
+    #[test]
+    fn every_prefix_belongs_to_one_network() {
+        for network in NETWORKS {
+            for prefix in owner_prefixes(network) {
+                let text = encode(prefix, &[&SPARK_ADDRESS_HEADER[..], &PubKey::BURN.0].concat());
+                for other in NETWORKS {
+                    let expected = if other == network {
+                        Ok(PubKey::BURN)
+                    } else {
+                        Err(AddressError::WrongNetwork {
+                            found: network,
+                            expected: other,
+                            prefix: owner_prefixes(other)[0],
+                        })
+                    };
+                    assert_eq!(parse_owner(&text, other), expected, "{text} on {other}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unreadable_tokens() {
+        let good = encode_token(TOKEN, Network::Mainnet);
+        let mut groups = vec![0; 52];
+        groups[51] = 1;
+        let cases: &[(&str, String, &str)] = &[
+            ("empty", String::new(), "64 hex digits, or an address that starts with btkn1"),
+            ("63 digits", "0".repeat(63), "64 hex digits"),
+            ("66 digits", "0".repeat(66), "64 hex digits"),
+            ("a Spark address", encode_owner(PubKey::BURN, Network::Mainnet), "expected a token identifier"),
+            ("another network", encode_token(TOKEN, Network::Regtest), "an address of regtest"),
+            ("a wrong character", good.replace("btkn18", "btkn19"), "a mistake in it"),
+            ("mixed case", good.replace("btkn1", "BTKN1"), "a mistake in it"),
+            ("31 bytes", encode("btkn", &[1; 31]), "does not hold a token identifier"),
+            ("33 bytes", encode("btkn", &[1; 33]), "does not hold a token identifier"),
+            ("padding that is not zero", of_groups("btkn", &groups), "wrong padding"),
+        ];
+        for (case, text, message) in cases {
+            let error = parse_token(text, Network::Mainnet).expect_err(case).to_string();
+            assert!(error.contains(message), "{case}: {error}");
+        }
+        assert_eq!(parse_token(&of_groups("btkn", &[0; 52]), Network::Mainnet), Ok(TokenId([0; 32])));
+    }
+
+    #[test]
+    fn unreadable_owners() {
+        let mut off_curve = PubKey([0; 33]);
+        (off_curve.0[0], off_curve.0[32]) = (2, 5);
+        let invoice = [&SPARK_ADDRESS_HEADER[..], &PubKey::BURN.0, &[0x12, 0]].concat();
+        let cases: &[(&str, String, &str)] = &[
+            ("empty", String::new(), "66 hex digits, or an address that starts with spark1"),
+            ("an x-only key", "0".repeat(64), "66 hex digits"),
+            ("a token", encode_token(TOKEN, Network::Mainnet), "expected an owner"),
+            ("an invoice", encode("spark", &invoice), "does not hold just a public key"),
+            (
+                "another field",
+                encode("spark", &[&[0x12, 33], &PubKey::BURN.0[..]].concat()),
+                "just a public key",
+            ),
+            ("off the curve", off_curve.to_string(), "must start with 02 or 03"),
+            (
+                "off the curve, as an address",
+                encode_owner(off_curve, Network::Mainnet),
+                "a point of the curve",
+            ),
+            ("uncompressed prefix", format!("04{}", "02".repeat(32)), "must start with 02 or 03"),
+        ];
+        for (case, text, message) in cases {
+            let error = parse_owner(text, Network::Mainnet).expect_err(case).to_string();
+            assert!(error.contains(message), "{case}: {error}");
+        }
+    }
+}

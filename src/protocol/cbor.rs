@@ -8,6 +8,7 @@
 //! The reader works on the input in place and never panics. What is allocated is bounded by the length
 //! of the input, whatever lengths the input claims.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 /// How deep arrays, maps and tags may nest, the outermost one included.
@@ -285,7 +286,7 @@ impl<'b, const N: usize> Fields<'b, N> {
         let mut reader = Reader::new(input);
         let (_, count) = reader.typed(MAP, "a map", |_, argument| Ok(argument))?;
         let mut values: [Option<Reader<'b>>; N] = std::array::from_fn(|_| None);
-        let mut ignored = Vec::new();
+        let mut ignored = BTreeSet::new();
         for _ in 0..count {
             let offset = reader.position;
             let key = reader.uint(u64::MAX, "an unsigned integer as map key")?;
@@ -294,16 +295,12 @@ impl<'b, const N: usize> Fields<'b, N> {
                 Some(Some(_)) => return Err(fail(Problem::DuplicateKey(key))),
                 Some(slot) => *slot = Some(reader.clone()),
                 None if key < FIRST_IGNORED_KEY => return Err(fail(Problem::UnknownKey(key))),
-                None => ignored.push((key, offset)),
+                None if !ignored.insert(key) => return Err(fail(Problem::DuplicateKey(key))),
+                None => {}
             }
             reader.skip(1)?;
         }
         reader.finish()?;
-        ignored.sort_unstable();
-        if let Some(pair) = ignored.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let (key, offset) = pair[1];
-            return Err(CborError { offset, problem: Problem::DuplicateKey(key) });
-        }
         if let Some(key) = values.iter().position(Option::is_none) {
             return Err(reader.error(Problem::MissingKey(key as u64)));
         }
@@ -319,4 +316,102 @@ impl<'b, const N: usize> Fields<'b, N> {
 
 fn out_of_range(offset: usize, expected: &'static str) -> CborError {
     CborError { offset, problem: Problem::OutOfRange(expected) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(body: &[u8]) -> Result<(), Problem> {
+        Fields::<1>::read(body).map(drop).map_err(|error| error.problem)
+    }
+
+    /// A map of key 0 with value 0, and key 64 with this value.
+    fn ignored(value: &[u8]) -> Result<(), Problem> {
+        fields(&[&[0xa2, 0x00, 0x00, 0x18, 0x40][..], value].concat())
+    }
+
+    #[test]
+    fn heads() {
+        let cases: &[(&str, &[u8], Result<(), Problem>)] = &[
+            ("unsigned in 1 byte", &[0x18, 0x00], Ok(())),
+            ("negative", &[0x3b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Ok(())),
+            ("text", &[0x61, 0x61], Ok(())),
+            ("text that is not UTF-8", &[0x61, 0xff], Ok(())),
+            ("tag", &[0xc1, 0x00], Ok(())),
+            ("tag without content", &[0xc1], Err(Problem::Truncated)),
+            ("half float", &[0xf9, 0x00, 0x00], Ok(())),
+            ("double", &[0xfb, 0, 0, 0, 0, 0, 0, 0, 0], Ok(())),
+            ("undefined", &[0xf7], Ok(())),
+            ("unassigned simple value", &[0xe0], Ok(())),
+            ("simple value 32", &[0xf8, 0x20], Ok(())),
+            ("simple value 31 in two bytes", &[0xf8, 0x1f], Err(Problem::NotWellFormed)),
+            ("reserved length 28", &[0x1c], Err(Problem::NotWellFormed)),
+            ("reserved length 30", &[0x5e], Err(Problem::NotWellFormed)),
+            ("unsigned of indefinite length", &[0x1f], Err(Problem::NotWellFormed)),
+            ("tag of indefinite length", &[0xdf], Err(Problem::NotWellFormed)),
+            ("bytes of indefinite length", &[0x5f, 0xff], Err(Problem::IndefiniteLength)),
+            ("text of indefinite length", &[0x7f, 0xff], Err(Problem::IndefiniteLength)),
+            ("map of indefinite length", &[0xbf, 0xff], Err(Problem::IndefiniteLength)),
+            ("break code", &[0xff], Err(Problem::IndefiniteLength)),
+            ("map with half a pair", &[0xa1, 0x00], Err(Problem::Truncated)),
+            ("map with a map as key", &[0xa1, 0xa0, 0x00], Ok(())),
+            ("bytes that are too long", &[0x42, 0x00], Err(Problem::Truncated)),
+            ("head that is cut", &[0x19, 0x00], Err(Problem::Truncated)),
+            ("nothing", &[], Err(Problem::Truncated)),
+            ("two items", &[0x00, 0x00], Err(Problem::Trailing)),
+        ];
+        for (case, value, expected) in cases {
+            assert_eq!(ignored(value), *expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn nesting_counts_arrays_maps_and_tags() {
+        let cases: [(&str, &[u8]); 3] = [("arrays", &[0x81]), ("maps", &[0xa1, 0x00]), ("tags", &[0xc1])];
+        for (case, level) in cases {
+            // The outermost map is a level too.
+            assert_eq!(ignored(&[&level.repeat(15)[..], &[0]].concat()), Ok(()), "{case}");
+            assert_eq!(ignored(&[&level.repeat(16)[..], &[0]].concat()), Err(Problem::TooDeep), "{case}");
+        }
+    }
+
+    #[test]
+    fn keys_of_the_outermost_map() {
+        let cases: &[(&str, &[u8], Result<(), Problem>)] = &[
+            ("known", &[0xa1, 0x00, 0x00], Ok(())),
+            ("known, in eight bytes", &[0xa1, 0x1b, 0, 0, 0, 0, 0, 0, 0, 0, 0x00], Ok(())),
+            ("missing", &[0xa0], Err(Problem::MissingKey(0))),
+            ("unknown", &[0xa2, 0x00, 0x00, 0x01, 0x00], Err(Problem::UnknownKey(1))),
+            ("unknown 63", &[0xa2, 0x00, 0x00, 0x18, 0x3f, 0x00], Err(Problem::UnknownKey(63))),
+            (
+                "twice, in another encoding",
+                &[0xa2, 0x00, 0x00, 0x18, 0x00, 0x00],
+                Err(Problem::DuplicateKey(0)),
+            ),
+            (
+                "ignored twice",
+                &[0xa3, 0x00, 0x00, 0x18, 0x40, 0x00, 0x19, 0x00, 0x40, 0x00],
+                Err(Problem::DuplicateKey(64)),
+            ),
+            ("negative", &[0xa1, 0x20, 0x00], Err(Problem::Expected("an unsigned integer as map key"))),
+            ("not a map", &[0x80], Err(Problem::Expected("a map"))),
+        ];
+        for (case, body, expected) in cases {
+            assert_eq!(fields(body), *expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn typed_values() {
+        assert_eq!(Reader::new(&[0xf4]).bool("a flag"), Ok(false));
+        assert_eq!(Reader::new(&[0xf5]).bool("a flag"), Ok(true));
+        // A simple value or a float whose argument happens to be that of `true`.
+        assert!(Reader::new(&[0xf9, 0x00, 0x15]).bool("a flag").is_err());
+        assert!(Reader::new(&[0x15]).bool("a flag").is_err());
+        assert_eq!(Reader::new(&[0xf6]).nullable(|r| r.uint(9, "a number")), Ok(None));
+        assert_eq!(Reader::new(&[0x07]).nullable(|r| r.uint(9, "a number")), Ok(Some(7)));
+        assert!(Reader::new(&[0x0a]).nullable(|r| r.uint(9, "a number")).is_err());
+        assert!(Reader::new(&[0xf9, 0x00, 0x16]).nullable(|r| r.uint(9, "a number")).is_err());
+    }
 }

@@ -126,7 +126,7 @@ impl Chunk {
     /// The body to inscribe, integers in their shortest form, keys in order.
     ///
     /// Tokens keep their order; those of created TTXOs that are missing are added by their identifier.
-    /// Owners stand in the order of first use. The most frequent bond and locktime are the default.
+    /// Owners stand in the order of first use. The default bond and locktime are those that save most.
     pub fn encode(&self) -> Vec<u8> {
         let mut tokens = Index::default();
         let mut owners = Index::default();
@@ -135,7 +135,7 @@ impl Chunk {
         }
         let places: Vec<(u64, u64)> =
             self.created.iter().map(|ttxo| (owners.place(ttxo.owner), tokens.place(ttxo.token))).collect();
-        let terms = self.usual_terms();
+        let terms = usual_terms(&self.created);
         cbor::to_vec(|e| {
             e.map(6)?.u8(0)?.u8(1)?;
             e.u8(1)?.array(tokens.keys.len() as u64)?;
@@ -170,13 +170,30 @@ impl Chunk {
             Ok(())
         })
     }
+}
 
-    fn usual_terms(&self) -> (u64, u64) {
-        let mut counts = BTreeMap::new();
-        for ttxo in &self.created {
-            *counts.entry((ttxo.bond, ttxo.locktime)).or_insert(0u64) += 1;
-        }
-        counts.into_iter().max_by_key(|(_, count)| *count).map_or((0, 0), |(terms, _)| terms)
+/// The bond and locktime that save most bytes as the default of a chunk with these TTXOs.
+pub(super) fn usual_terms(created: &[Ttxo]) -> (u64, u64) {
+    let mut saved = BTreeMap::new();
+    for ttxo in created {
+        *saved.entry((ttxo.bond, ttxo.locktime)).or_insert(0) += terms_size((ttxo.bond, ttxo.locktime));
+    }
+    saved.into_iter().max_by_key(|(_, saved)| *saved).map_or((0, 0), |(terms, _)| terms)
+}
+
+/// Bytes of a `[bond, locktime]`.
+pub(super) fn terms_size((bond, locktime): (u64, u64)) -> usize {
+    1 + uint_size(bond) + uint_size(locktime)
+}
+
+/// Bytes of an unsigned integer.
+pub(super) fn uint_size(value: u64) -> usize {
+    match value {
+        0..=23 => 1,
+        24..=0xff => 2,
+        0x100..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => 9,
     }
 }
 
@@ -322,5 +339,80 @@ impl<K: Copy + Ord> Index<K> {
             Some(place) => *place,
             None => self.push(key),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ttxo(bond: u64, locktime: u64) -> Ttxo {
+        Ttxo {
+            outpoint: SparkOutPoint::MIN,
+            owner: PubKey::BURN,
+            revocation: PubKey::BURN,
+            bond,
+            locktime,
+            token: TokenId([1; 32]),
+            amount: Amount(1),
+        }
+    }
+
+    #[test]
+    fn tables_may_repeat_themselves() {
+        let id = ChunkToken::Id(TokenId([1; 32]));
+        let other = ChunkToken::Id(TokenId([2; 32]));
+        let chunk = Chunk {
+            tokens: vec![other.clone(), id.clone(), other, id],
+            created: vec![ttxo(1, 2), ttxo(1, 2)],
+            spent: vec![SparkOutPoint::MAX, SparkOutPoint::MAX],
+        };
+        assert_eq!(Chunk::decode(&chunk.encode(), Network::Regtest), Ok(chunk));
+    }
+
+    #[test]
+    fn tokens_of_created_ttxos_are_added() {
+        let chunk = Chunk { created: vec![ttxo(1, 2)], ..Chunk::default() };
+        let decoded = Chunk::decode(&chunk.encode(), Network::Regtest).expect("a chunk");
+        assert_eq!(decoded.tokens, [ChunkToken::Id(TokenId([1; 32]))]);
+        assert_eq!(decoded.created, chunk.created);
+    }
+
+    #[test]
+    fn an_empty_chunk_is_a_chunk() {
+        let body = Chunk::default().encode();
+        assert_eq!(body, [0xa6, 0, 1, 1, 0x80, 2, 0x80, 3, 0x82, 0, 0, 4, 0x80, 5, 0x80]);
+        assert_eq!(Chunk::decode(&body, Network::Regtest), Ok(Chunk::default()));
+    }
+
+    #[test]
+    fn the_default_is_what_saves_most() {
+        // Two long terms outweigh three short ones.
+        let created = [ttxo(1, 1), ttxo(1, 1), ttxo(1, 1), ttxo(MAX_BOND, 1000), ttxo(MAX_BOND, 1000)];
+        assert_eq!(usual_terms(&created), (MAX_BOND, 1000));
+        assert_eq!(usual_terms(&created[..4]), (MAX_BOND, 1000));
+        assert_eq!(usual_terms(&created[..3]), (1, 1));
+        assert_eq!(usual_terms(&[]), (0, 0));
+    }
+
+    #[test]
+    fn limits_hold_for_the_network_of_the_chain() {
+        let metadata = TokenMetadata {
+            issuer: PubKey::BURN,
+            name: "abc".to_owned(),
+            ticker: "XYZ".to_owned(),
+            decimals: 255,
+            max_supply: Amount(u128::MAX),
+            freezable: true,
+        };
+        let id = metadata.identifier(Network::Regtest, Layer::L1);
+        let chunk = Chunk {
+            tokens: vec![ChunkToken::Full { id, metadata: metadata.clone(), layer: Layer::L1 }],
+            ..Chunk::default()
+        };
+        let decode = |network| Chunk::decode(&chunk.encode(), network).expect("a chunk");
+        assert_eq!(decode(Network::Regtest), chunk);
+        let learned: Vec<TokenId> = decode(Network::Signet).learned().map(|(id, _, _)| id).collect();
+        assert_eq!(learned, [metadata.identifier(Network::Signet, Layer::L1)]);
     }
 }

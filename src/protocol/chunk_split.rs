@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::chunk::{Chunk, ChunkToken, Index};
+use super::chunk::{Chunk, ChunkToken, Index, terms_size, uint_size, usual_terms};
 use super::ttxo::Ttxo;
 use super::{Amount, OwnerKey, SparkOutPoint, TokenId};
 
@@ -17,6 +17,7 @@ pub fn split(tokens: &[ChunkToken], created: &[Ttxo], spent: &[SparkOutPoint], l
         limit,
         done: Vec::new(),
         draft: Draft::new(),
+        usual_terms: usual_terms(created),
         full: tokens.iter().rev().map(|token| (token.id(), token)).collect(),
     };
     for ttxo in created {
@@ -37,6 +38,8 @@ struct Splitter<'a> {
     limit: usize,
     done: Vec<Chunk>,
     draft: Draft,
+    /// A chunk can have these as its default, or else others that save more.
+    usual_terms: (u64, u64),
     /// The tokens that are to be written as given, once; then by their identifier.
     full: BTreeMap<TokenId, &'a ChunkToken>,
 }
@@ -44,10 +47,10 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     fn add_created(&mut self, ttxo: &Ttxo) {
         let token = self.full.get(&ttxo.token).map_or(ChunkToken::Id(ttxo.token), |token| (*token).clone());
-        let mut size = self.draft.created_size(ttxo, &token);
+        let mut size = self.draft.created_size(ttxo, &token, self.usual_terms);
         if self.draft.size + size > self.limit {
             self.flush();
-            size = self.draft.created_size(ttxo, &token);
+            size = self.draft.created_size(ttxo, &token, self.usual_terms);
         }
         self.draft.size += size;
         self.draft.owners.place(ttxo.owner);
@@ -100,11 +103,12 @@ impl Draft {
     }
 
     /// What a created TTXO adds to the body, with the entries of the tables that it needs.
-    fn created_size(&self, ttxo: &Ttxo, token: &ChunkToken) -> usize {
+    fn created_size(&self, ttxo: &Ttxo, token: &ChunkToken, usual_terms: (u64, u64)) -> usize {
         let new_owner = if self.owners.contains(&ttxo.owner) { 0 } else { 35 };
         let new_token = if self.tokens.contains(&ttxo.token) { 0 } else { token_size(token) };
         let indexes = uint_size(self.owners.keys.len() as u64) + uint_size(self.tokens.keys.len() as u64);
-        let terms = 1 + uint_size(ttxo.bond) + uint_size(ttxo.locktime);
+        let terms = (ttxo.bond, ttxo.locktime);
+        let terms = if terms == usual_terms { 0 } else { terms_size(terms) };
         let outpoint = 34 + uint_size(ttxo.outpoint.vout.into());
         1 + outpoint + indexes + 35 + amount_size(ttxo.amount) + terms + new_owner + new_token
     }
@@ -120,14 +124,4 @@ fn token_size(token: &ChunkToken) -> usize {
 
 fn amount_size(amount: Amount) -> usize {
     u64::try_from(amount.0).map_or(17, uint_size)
-}
-
-fn uint_size(value: u64) -> usize {
-    match value {
-        0..=23 => 1,
-        24..=0xff => 2,
-        0x100..=0xffff => 3,
-        0x1_0000..=0xffff_ffff => 5,
-        _ => 9,
-    }
 }

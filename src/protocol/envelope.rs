@@ -138,3 +138,121 @@ impl RevealOutput {
             .expect("the script is the leaf")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::opcodes::OP_FALSE;
+    use bitcoin::opcodes::all::{OP_ENDIF, OP_IF, OP_RETURN};
+    use bitcoin::script::PushBytesBuf;
+    use bitcoin::{OutPoint, Sequence, TxIn, Witness, absolute, transaction};
+
+    use super::*;
+
+    const CHUNK: &[u8] = b"application/vnd.btkn.chunk+cbor";
+
+    /// A transaction whose inputs show these scripts.
+    fn transaction(scripts: &[&Script]) -> Transaction {
+        let input = |script: &&Script| TxIn {
+            previous_output: OutPoint::null(),
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence::MAX,
+            witness: Witness::from_slice(&[script.as_bytes(), &[0xc0; 33]]),
+        };
+        Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: scripts.iter().map(input).collect(),
+            output: Vec::new(),
+        }
+    }
+
+    /// An envelope with these pushes after `ord`.
+    fn envelope(pushes: &[&[u8]]) -> ScriptBuf {
+        let push = |bytes: &[u8]| PushBytesBuf::try_from(bytes.to_vec()).expect("short");
+        let mut builder = Builder::new().push_opcode(OP_FALSE).push_opcode(OP_IF).push_slice(b"ord");
+        for bytes in pushes {
+            builder = builder.push_slice(push(bytes));
+        }
+        builder.push_opcode(OP_ENDIF).into_script()
+    }
+
+    #[test]
+    fn fields_decide_what_is_a_message() {
+        let manifest = EnvelopeKind::Manifest.content_type().as_bytes();
+        let upper = CHUNK.to_ascii_uppercase();
+        let chunk = Some(EnvelopeKind::Chunk);
+        let cases: &[(&str, &[&[u8]], Option<EnvelopeKind>)] = &[
+            ("chunk", &[&[1], CHUNK, &[7], b"btkn", &[], b"body"], chunk),
+            ("manifest", &[&[7], b"btkn", &[1], manifest, &[], b"body"], Some(EnvelopeKind::Manifest)),
+            ("body in pieces", &[&[1], CHUNK, &[7], b"btkn", &[], b"bo", b"dy"], chunk),
+            ("a parent", &[&[1], CHUNK, &[7], b"btkn", &[3], b"p", &[], b"body"], chunk),
+            (
+                "unknown odd field",
+                &[&[1], CHUNK, &[7], b"btkn", &[21], b"x", &[], b"body"],
+                Some(EnvelopeKind::Chunk),
+            ),
+            ("unknown even field", &[&[1], CHUNK, &[7], b"btkn", &[22], b"x", &[], b"body"], None),
+            (
+                "pointer, an even field that is known",
+                &[&[1], CHUNK, &[7], b"btkn", &[2], &[], &[], b"body"],
+                Some(EnvelopeKind::Chunk),
+            ),
+            ("two parents", &[&[1], CHUNK, &[7], b"btkn", &[3], b"p", &[3], b"q", &[], b"body"], None),
+            ("content type twice", &[&[1], CHUNK, &[1], CHUNK, &[7], b"btkn", &[], b"body"], None),
+            (
+                "metadata in two pieces",
+                &[&[1], CHUNK, &[7], b"btkn", &[5], b"m", &[5], b"m", &[], b"body"],
+                None,
+            ),
+            ("incomplete field", &[&[1], CHUNK, &[7], b"btkn", &[3]], None),
+            ("no body", &[&[1], CHUNK, &[7], b"btkn"], None),
+            ("encoding", &[&[1], CHUNK, &[7], b"btkn", &[9], b"br", &[], b"body"], None),
+            ("empty encoding", &[&[1], CHUNK, &[7], b"btkn", &[9], &[], &[], b"body"], None),
+            ("delegate that is no id", &[&[1], CHUNK, &[7], b"btkn", &[11], b"x", &[], b"body"], None),
+            ("no metaprotocol", &[&[1], CHUNK, &[], b"body"], None),
+            ("longer metaprotocol", &[&[1], CHUNK, &[7], b"btkn ", &[], b"body"], None),
+            ("no content type", &[&[7], b"btkn", &[], b"body"], None),
+            ("upper case content type", &[&[1], &upper, &[7], b"btkn", &[], b"body"], None),
+        ];
+        for (case, pushes, expected) in cases {
+            let found = messages(&transaction(&[&envelope(pushes)]));
+            assert_eq!(found.first().map(|message| message.kind), *expected, "{case}");
+            assert!(found.iter().all(|message| message.body == b"body"), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_empty_body_is_a_body() {
+        let found = messages(&transaction(&[&envelope(&[&[1], CHUNK, &[7], b"btkn", &[]])]));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].body.is_empty());
+    }
+
+    #[test]
+    fn all_envelopes_count() {
+        let chunk = envelope(&[&[1], CHUNK, &[7], b"btkn", &[], b"body"]);
+        let other = envelope(&[&[1], b"text/plain", &[], b"hello"]);
+        let joined = |scripts: &[&ScriptBuf]| {
+            ScriptBuf::from(scripts.iter().flat_map(|script| script.to_bytes()).collect::<Vec<u8>>())
+        };
+        let broken = joined(&[&chunk, &ScriptBuf::from(vec![0x4c])]);
+        let tx = transaction(&[&joined(&[&other, &chunk]), &other, &broken, &joined(&[&chunk, &chunk])]);
+        let places: Vec<(u32, u32, u32)> =
+            messages(&tx).iter().map(|found| (found.input, found.envelope, found.inscription)).collect();
+        // A script that does not parse hides all envelopes of its input.
+        assert_eq!(places, [(0, 1, 1), (3, 0, 3), (3, 1, 4)]);
+    }
+
+    #[test]
+    fn long_bodies_round_trip() {
+        let key = XOnlyPublicKey::from_slice(&UNSPENDABLE_KEY).expect("a point");
+        for (len, key) in [(0, None), (519, None), (520, Some(&key)), (521, None), (400_000, Some(&key))] {
+            let body = vec![OP_RETURN.to_u8(); len];
+            let script = reveal_script(EnvelopeKind::Chunk, &body, key);
+            let found = messages(&transaction(&[&script]));
+            assert_eq!(found.len(), 1, "{len} bytes");
+            assert_eq!(found[0].body, body, "{len} bytes");
+            assert_eq!(found[0].kind, EnvelopeKind::Chunk, "{len} bytes");
+        }
+    }
+}

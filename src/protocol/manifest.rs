@@ -207,3 +207,51 @@ impl SignedManifest {
 fn id(bytes: &[u8]) -> ManifestId {
     ManifestId(tagged(TAG_MANIFEST, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(chunks: usize) -> Manifest {
+        let hash = |index: usize| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&index.to_be_bytes());
+            ChunkHash(hash)
+        };
+        Manifest {
+            entity: PubKey([0; 33]),
+            network_magic: u32::MAX,
+            sequence: u64::MAX,
+            kind: SnapshotKind::Delta,
+            parent: None,
+            anchor_height: u64::MAX,
+            anchor_hash: [1; 32],
+            as_of_ms: u64::MAX,
+            chunks: (0..chunks).map(hash).collect(),
+            count: u64::MAX,
+            root: NodeHash([2; 32]),
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_encoding() {
+        for chunks in [0, MAX_CHUNKS] {
+            let manifest = manifest(chunks);
+            assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest), "{chunks} chunks");
+        }
+        let bytes = manifest(MAX_CHUNKS + 1).encode();
+        assert_eq!(Manifest::decode(&bytes), Err(MalformedManifest::TooManyChunks(65_536)));
+    }
+
+    #[test]
+    fn an_entity_key_off_the_curve_signs_nothing() {
+        let key = Keypair::from_seckey_slice(&SECP, &[1; 32]).expect("a key");
+        let mut manifest = manifest(1);
+        assert!(!SignedManifest::sign(&manifest, &key).verify_signature());
+        manifest.entity = key.public_key().into();
+        assert!(SignedManifest::sign(&manifest, &key).verify_signature());
+        // The signature is under the x coordinate: it does not tell 02 from 03.
+        manifest.entity.0[0] ^= 1;
+        assert!(SignedManifest::sign(&manifest, &key).verify_signature());
+    }
+}

@@ -21,6 +21,8 @@ pub mod withdrawal;
 pub mod withdrawal_output;
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod snapshot_vectors_tests;
 #[cfg(test)]
 mod vectors_tests;

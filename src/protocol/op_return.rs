@@ -87,3 +87,62 @@ impl WithdrawalAnnouncement {
         push_script(&[WITHDRAWAL_HEADER, &self.encode()].concat())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_push_to_the_end_of_the_script() {
+        let cases: &[(&str, &[u8], Option<&[u8]>)] = &[
+            ("empty script", &[], None),
+            ("bare OP_RETURN", &[0x6a], None),
+            ("no OP_RETURN", &[0x01, 0xaa], None),
+            ("direct push", &[0x6a, 0x01, 0xaa], Some(&[0xaa])),
+            ("direct push that is too long", &[0x6a, 0x02, 0xaa], None),
+            ("byte after the push", &[0x6a, 0x01, 0xaa, 0x00], None),
+            ("OP_PUSHDATA1, not minimal", &[0x6a, 0x4c, 0x01, 0xaa], Some(&[0xaa])),
+            ("OP_PUSHDATA1, empty", &[0x6a, 0x4c, 0x00], Some(&[])),
+            ("OP_PUSHDATA1 without length", &[0x6a, 0x4c], None),
+            ("OP_PUSHDATA2, little-endian", &[0x6a, 0x4d, 0x01, 0x00, 0xaa], Some(&[0xaa])),
+            ("OP_PUSHDATA2, big-endian", &[0x6a, 0x4d, 0x00, 0x01, 0xaa], None),
+            ("OP_PUSHDATA2 without length", &[0x6a, 0x4d, 0x00], None),
+            ("OP_PUSHDATA4", &[0x6a, 0x4e, 0x01, 0x00, 0x00, 0x00, 0xaa], Some(&[0xaa])),
+            ("OP_PUSHDATA4 of the highest length", &[0x6a, 0x4e, 0xff, 0xff, 0xff, 0xff], None),
+            ("OP_PUSHDATA4 without length", &[0x6a, 0x4e, 0x00, 0x00, 0x00], None),
+            ("OP_0", &[0x6a, 0x00], None),
+            ("OP_1NEGATE", &[0x6a, 0x4f], None),
+            ("OP_1", &[0x6a, 0x51], None),
+        ];
+        for (case, script, payload) in cases {
+            assert_eq!(single_push(script), *payload, "{case}");
+        }
+    }
+
+    #[test]
+    fn prefix_and_kind_decide_what_is_a_message() {
+        let cases: &[(&str, &[u8], Option<OpReturn>)] = &[
+            ("kind 1", b"LRC20\x00\x01", Some(OpReturn::Legacy(1))),
+            ("kind 6", b"LRC20\x00\x06 and anything", Some(OpReturn::Legacy(6))),
+            ("kind 7", b"LRC20\x00\x07", None),
+            ("kind 256", b"LRC20\x01\x00", None),
+            ("half a kind", b"LRC20\x00", None),
+            ("lower case", b"lrc20\x00\x01", None),
+            ("withdrawal of another kind", b"BTKN\x00\x03", None),
+            ("other case", b"btkn\x00\x04", None),
+            (
+                "token without a body",
+                b"LRC20\x00\x00",
+                Some(OpReturn::Token(Err(AnnouncementError::Truncated("the end of the issuer key")))),
+            ),
+            (
+                "withdrawal without a body",
+                b"BTKN\x00\x04",
+                Some(OpReturn::Withdrawal(Err(WithdrawalError::Truncated("the end of the entity key")))),
+            ),
+        ];
+        for (case, payload, expected) in cases {
+            assert_eq!(parse(push_script(payload).as_bytes()), *expected, "{case}");
+        }
+    }
+}

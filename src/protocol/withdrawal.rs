@@ -121,3 +121,24 @@ pub fn owner_message(entity_signatures: &[Signature]) -> [u8; 32] {
     }
     tagged(TAG_WITHDRAWAL, &message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_zero_is_malformed() {
+        let mut announcement = WithdrawalAnnouncement {
+            entity: PubKey::BURN,
+            owner_signature: Signature([0; 64]),
+            records: vec![WithdrawalRecord { bitcoin_vout: 0, ttxo: SparkOutPoint::MIN }],
+        };
+        let payload = announcement.encode();
+        assert_eq!(WithdrawalAnnouncement::decode(&payload).as_ref(), Ok(&announcement));
+        let longer = [&payload[..], &[0]].concat();
+        let error = WithdrawalError::Records { count: 1, expected: 38, found: 39 };
+        assert_eq!(WithdrawalAnnouncement::decode(&longer), Err(error));
+        announcement.records.clear();
+        assert_eq!(WithdrawalAnnouncement::decode(&announcement.encode()), Err(WithdrawalError::Empty));
+    }
+}
