@@ -38,4 +38,4 @@ pub use tables::ChangeSet;
 pub use view::{Overlay, ReadError, View};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

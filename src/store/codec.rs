@@ -4,10 +4,7 @@ use crate::ledger::ReadError;
 use crate::ledger::tables::{Table, Value};
 
 pub(super) fn encode<V: Value>(value: &V) -> Vec<u8> {
-    match minicbor::to_vec(value) {
-        Ok(bytes) => bytes,
-        Err(e) => unreachable!("writing CBOR to memory cannot fail: {e}"),
-    }
+    minicbor::to_vec(value).expect("writing CBOR to memory cannot fail")
 }
 
 pub(super) fn decode<T: Table>(bytes: &[u8]) -> Result<T::Value, ReadError> {

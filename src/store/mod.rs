@@ -141,7 +141,7 @@ impl Store {
                 batch.put_cf(self.family(UNDO)?, (*height, part).to_key(), bytes);
             }
         }
-        self.db.write(&batch).map_err(|e| self.failed(e))
+        self.db.write(batch).map_err(|e| self.failed(e))
     }
 
     /// Takes back the last applied block, whose height is given: every row is as it was before it.
@@ -162,11 +162,11 @@ impl Store {
             batch.delete_cf(undo_family, key);
         }
         self.write_rows(&mut batch, &changes)?;
-        self.db.write(&batch).map_err(|e| self.failed(e))?;
+        self.db.write(batch).map_err(|e| self.failed(e))?;
         Ok(changes)
     }
 
-    /// Writes everything to the disk; called before a clean end.
+    /// Makes sure that everything is on the disk; called before a clean end.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|e| self.failed(e))
     }

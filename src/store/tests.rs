@@ -1,1 +1,186 @@
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use rocksdb::IteratorMode;
+use tempfile::TempDir;
+
+use super::*;
+use crate::ledger::keys::BlockKey;
+use crate::ledger::tables::BlockHeights;
+use crate::ledger::tests::vectors::published_chain;
+use crate::ledger::{Entities, EntityConfig, EntityKey, Overlay, apply_block};
+use crate::protocol::Network;
+use crate::scan::BlockMessages;
+
+/// Every row of every column family, as bytes.
+type Content = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+
+fn content(store: &Store) -> Content {
+    let rows = |name: &'static str| {
+        let family = store.db.cf_handle(name).unwrap();
+        let rows = store.db.iterator_cf(family, IteratorMode::Start).map(Result::unwrap);
+        rows.map(move |(key, value)| ((name, key.to_vec()), value.to_vec()))
+    };
+    family_names().into_iter().flat_map(rows).collect()
+}
+
+/// Applies blocks in runs of `run` blocks.
+fn apply(store: &Store, blocks: &[BlockMessages], run: usize) {
+    for blocks in blocks.chunks(run) {
+        let view = store.view();
+        let mut pending = Overlay::new(&view);
+        let mut changes = Vec::new();
+        for block in blocks {
+            let applied = apply_block(&pending, store.rules(), block).unwrap();
+            pending.absorb(&applied.changes);
+            changes.push((applied.tip.height, applied.changes));
+        }
+        store.commit(&changes).unwrap();
+    }
+}
+
+fn entity(name: &str, byte: u8, from_height: u32) -> EntityConfig {
+    let key = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
+    let key = key.public_key(bitcoin::secp256k1::SECP256K1).into();
+    EntityConfig { name: name.into(), keys: vec![EntityKey { key, from_height: Height(from_height) }] }
+}
+
+fn rules() -> Rules {
+    let entities = Entities::new(vec![entity("alpha", 1, 0)]).unwrap();
+    Rules { network: Network::Regtest, start_height: Height(7), entities }
+}
+
+fn refusal(data_dir: &Path, rules: &Rules) -> String {
+    match Store::open(data_dir, rules) {
+        Ok(_) => panic!("it opened"),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn undoing_every_block_restores_every_byte() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    let mut before = Vec::new();
+    for block in &blocks {
+        before.push(content(&store));
+        apply(&store, std::slice::from_ref(block), 1);
+    }
+    while let Some(expected) = before.pop() {
+        let tip = store.tip().unwrap().unwrap();
+        store.undo(tip.height).unwrap();
+        assert_eq!(content(&store), expected, "after undoing block {}", tip.height);
+    }
+    assert_eq!(store.tip().unwrap(), None);
+}
+
+#[test]
+fn the_length_of_runs_and_a_restart_in_between_change_no_byte() {
+    let (rules, blocks) = published_chain();
+    let mut results = Vec::new();
+    for run in [1, 3, blocks.len()] {
+        let dir = TempDir::new().unwrap();
+        apply(&Store::open(dir.path(), &rules).unwrap(), &blocks[..4], run);
+        let store = Store::open(dir.path(), &rules).unwrap();
+        apply(&store, &blocks[4..], run);
+        results.push(content(&store));
+    }
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_block_without_an_undo_record_is_not_undone() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    apply(&store, &blocks[..1], 1);
+    let before = content(&store);
+    assert!(matches!(store.undo(Height(9)), Err(StoreError::NoUndo(Height(9)))));
+    assert_eq!(content(&store), before);
+}
+
+#[test]
+fn a_view_does_not_see_later_commits() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    apply(&store, &blocks[..1], 1);
+    let view = store.view();
+    apply(&store, &blocks[1..2], 1);
+    assert!(!view.has::<BlockHeights>(&BlockKey::from(blocks[1].hash)).unwrap());
+    assert!(store.view().has::<BlockHeights>(&BlockKey::from(blocks[1].hash)).unwrap());
+}
+
+#[test]
+fn it_opens_again_and_names_of_entities_may_change() {
+    let dir = TempDir::new().unwrap();
+    drop(Store::open(dir.path(), &rules()).unwrap());
+    let entities = Entities::new(vec![entity("another name", 1, 0)]).unwrap();
+    let renamed = Rules { entities, ..rules() };
+    drop(Store::open(dir.path(), &renamed).unwrap());
+    assert_eq!(Store::open_read_only(dir.path()).unwrap().rules(), &renamed);
+}
+
+#[test]
+fn it_refuses_another_configuration_and_says_what_differs() {
+    let dir = TempDir::new().unwrap();
+    drop(Store::open(dir.path(), &rules()).unwrap());
+    let with = |entities: Vec<EntityConfig>| Rules { entities: Entities::new(entities).unwrap(), ..rules() };
+    let cases = [
+        (Rules { network: Network::Signet, ..rules() }, "it follows regtest, not signet"),
+        (Rules { start_height: Height(8), ..rules() }, "it starts at height 7, not 8"),
+        (with(vec![entity("alpha", 2, 0)]), "it follows the entities ["),
+        (with(vec![entity("alpha", 1, 5)]), "it follows the entities ["),
+        (with(vec![entity("alpha", 1, 0), entity("beta", 2, 0)]), "it follows the entities ["),
+    ];
+    for (other, words) in cases {
+        let message = refusal(dir.path(), &other);
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(Store::open(dir.path(), &rules()).unwrap().rules(), &rules());
+}
+
+#[test]
+fn it_refuses_a_newer_format() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules()).unwrap();
+    let newer = br#"{"format":2,"what":"nobody knows yet"}"#;
+    store.db.put(identity::KEY, newer).unwrap();
+    drop(store);
+    assert!(refusal(dir.path(), &rules()).contains("it has format 2"));
+}
+
+#[test]
+fn it_refuses_a_directory_that_holds_something_else() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("precious.txt"), "do not touch").unwrap();
+    assert!(refusal(dir.path(), &rules()).contains("holds no btkn database"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn it_refuses_a_foreign_rocksdb() {
+    let dir = TempDir::new().unwrap();
+    drop(DB::open_default(dir.path().join("db")).unwrap());
+    assert!(refusal(dir.path(), &rules()).contains("holds no btkn database"));
+}
+
+#[test]
+fn a_second_process_is_told_that_it_is_in_use_and_may_still_read() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    apply(&store, &blocks[..2], 1);
+    assert!(refusal(dir.path(), &rules).contains("in use by another btkn process"));
+    let reader = Store::open_read_only(dir.path()).unwrap();
+    assert_eq!(reader.tip().unwrap(), store.tip().unwrap());
+}
+
+#[test]
+fn reading_needs_a_database() {
+    let dir = TempDir::new().unwrap();
+    let missing = Store::open_read_only(dir.path()).err().unwrap().to_string();
+    assert!(missing.contains("run `btkn sync` first"), "{missing}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}

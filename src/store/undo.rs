@@ -37,19 +37,21 @@ impl TableVisitor for Encode<'_> {
                 self.parts.push(Vec::new());
             }
             if let Some(part) = self.parts.last_mut() {
-                let mut encoder = Encoder::new(part);
                 let before = change.before.as_deref().map(codec::encode);
-                let row = (T::NUMBER, key.to_key(), before);
-                let (number, key, before) = &row;
-                let written = encoder.u8(*number).and_then(|e| e.bytes(key)).and_then(|e| match before {
-                    Some(bytes) => e.bytes(bytes),
-                    None => e.null(),
-                });
-                written?;
+                write_row(part, T::NUMBER, &key.to_key(), before.as_deref());
             }
         }
         Ok(())
     }
+}
+
+fn write_row(part: &mut Vec<u8>, number: u8, key: &[u8], before: Option<&[u8]>) {
+    let mut encoder = Encoder::new(part);
+    let written = encoder.u8(number).and_then(|e| e.bytes(key)).and_then(|e| match before {
+        Some(bytes) => e.bytes(bytes),
+        None => e.null(),
+    });
+    written.map(|_| ()).expect("writing CBOR to memory cannot fail");
 }
 
 /// Adds the rows of one part to `changes`, as changes to the values before the block.

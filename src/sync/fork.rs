@@ -28,8 +28,8 @@ impl Sync {
         if fork == tip.height || fork == best.height {
             return Ok(Some(tip));
         }
-        self.phase(Phase::Reorganising);
         let depth = tip.height.0 - fork.0;
+        self.far_from_tip(Phase::Reorganising, depth);
         tracing::info!("reorganisation: {depth} blocks from {} back to height {fork}", short(&tip));
         for height in (fork.0 + 1..=tip.height.0).rev().map(Height) {
             if self.stop.requested() {
@@ -52,7 +52,7 @@ impl Sync {
         loop {
             let bottom = Height(top.0.saturating_sub(look_back)).max(start);
             let hashes = self.source.hashes(bottom, (top.0 - bottom.0 + 1) as usize)?;
-            for (height, hash) in (bottom.0..=top.0).map(Height).zip(&hashes).rev() {
+            for (height, hash) in (bottom.0..).map(Height).zip(&hashes).collect::<Vec<_>>().into_iter().rev() {
                 if view.expect::<Blocks>(&height)?.hash == *hash {
                     return Ok(Some(height));
                 }

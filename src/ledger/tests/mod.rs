@@ -5,4 +5,4 @@ mod exits;
 mod manifests;
 mod scenario;
 mod tokens;
-mod vectors;
+pub(crate) mod vectors;

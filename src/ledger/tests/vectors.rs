@@ -9,7 +9,7 @@ use crate::ledger::tables::*;
 use crate::ledger::view::{Empty, Overlay, View};
 use crate::ledger::{Entities, EntityConfig, Rules, apply_block};
 use crate::protocol::{DisplayTxid, Height, Network};
-use crate::scan::{RawBlock, WatchSet, scan_batch};
+use crate::scan::{BlockMessages, RawBlock, WatchSet, scan_batch};
 
 fn vectors() -> Value {
     let text = include_str!("../../../fixtures/vectors/snapshot-vectors.json");
@@ -33,17 +33,24 @@ fn blocks(chain: &Value) -> Vec<(BlockHash, Vec<u8>)> {
     chain["blocks"].as_array().unwrap().iter().map(decode).collect()
 }
 
+/// The rules of the chain and what the scanner finds in its blocks.
+pub(crate) fn published_chain() -> (Rules, Vec<BlockMessages>) {
+    let chain = vectors();
+    let blocks = blocks(&chain);
+    let raw: Vec<_> = blocks.iter().map(|(hash, bytes)| RawBlock { hash: *hash, bytes }).collect();
+    let messages = scan_batch(&raw, &WatchSet::new()).into_iter().map(Result::unwrap).collect();
+    (rules(&chain["config"]), messages)
+}
+
 #[test]
 fn every_block_gives_its_events_and_state_hash() {
     let chain = vectors();
-    let rules = rules(&chain["config"]);
-    let blocks = blocks(&chain);
-    let raw: Vec<_> = blocks.iter().map(|(hash, bytes)| RawBlock { hash: *hash, bytes }).collect();
+    let (rules, blocks) = published_chain();
     let mut state = Overlay::new(Empty);
     let expected = chain["expected"].as_array().unwrap();
-    assert_eq!(raw.len(), expected.len());
-    for (messages, expected) in scan_batch(&raw, &WatchSet::new()).into_iter().zip(expected) {
-        let applied = apply_block(&state, &rules, &messages.unwrap()).unwrap();
+    assert_eq!(blocks.len(), expected.len());
+    for (messages, expected) in blocks.iter().zip(expected) {
+        let applied = apply_block(&state, &rules, messages).unwrap();
         let lines: Vec<_> = applied.events.iter().map(|event| event.to_string()).collect();
         assert_eq!(Value::from(lines), expected["events"], "events at {}", applied.tip.height);
         assert_eq!(applied.tip.height.0, expected["height"].as_u64().unwrap() as u32);
@@ -83,6 +90,7 @@ fn check_final(state: &Overlay<Empty>, expected: &Value) {
         assert_eq!(found.sequence, snapshot["sequence"].as_u64().unwrap());
         assert_eq!(format!("{}i{}", found.txid, found.inscription), snapshot["inscription"].as_str().unwrap());
         assert_eq!(found.resurrected, snapshot["resurrected"].as_u64());
+        assert_eq!(format!("{:?}", found.state).to_lowercase().split('(').next(), snapshot["status"].as_str());
         assert_eq!((found.count, found.root.to_string()), (
             snapshot["count"].as_u64().unwrap(),
             snapshot["root"].as_str().unwrap().to_owned(),
