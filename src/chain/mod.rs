@@ -3,11 +3,26 @@
 //! A [`Source`] answers three questions: which block hashes make up the best chain, what the bytes of
 //! one of those blocks are, and when to ask again. It keeps no BTKN state and interprets no transaction.
 
+mod blk_file;
+mod block_dir;
+mod files;
+mod header_chain;
+mod node;
+mod node_with_files;
+mod rpc;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use bitcoin::BlockHash;
 
 use crate::protocol::Height;
+
+pub use files::BlockFiles;
+pub use node::{Node, NodeConfig};
+pub use node_with_files::NodeWithFiles;
+pub use rpc::Auth;
 
 /// A block of a chain, by height and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

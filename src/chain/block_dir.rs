@@ -1,0 +1,378 @@
+//! A `blocks` directory: which block files there are, what is new in them, and the bytes of a block.
+//!
+//! Nothing is kept of the files but how far each was read, so growth is picked up where the last look
+//! ended. Files may be written to while they are read. A block that is only half there does not count
+//! until it is whole; the last block of a file that is still being written to is therefore decoded
+//! and checked, while for all others the header and the length in front of it are trusted until
+//! somebody asks for the block.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bitcoin::consensus::encode;
+use bitcoin::p2p::Magic;
+use bitcoin::{Block, BlockHash};
+use rayon::prelude::*;
+
+use super::SourceError;
+use super::blk_file::{self, Format, RECORD_HEADER, Record, Scan, XorKey};
+use crate::protocol::Network;
+
+/// A file that changed so recently may change again without a new time stamp.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    /// Number of the file.
+    pub file: u32,
+    /// Length of the block in bytes.
+    pub size: u32,
+    /// Where it begins in the file.
+    pub offset: u64,
+}
+
+/// What a look at the directory found.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Everything that was read before is void: files went away, shrank, or did not hold what they did.
+    pub reset: bool,
+    /// Files with something new in them, ascending.
+    pub files: Vec<u32>,
+}
+
+/// The directory.
+pub(super) struct BlockDir {
+    dir: PathBuf,
+    network: Network,
+    format: Format,
+    seen: BTreeMap<u32, Seen>,
+    /// Set by a reader who found something else than the index says.
+    stale: AtomicBool,
+    /// Incomplete records that were reported already.
+    reported: HashSet<(u32, u64)>,
+}
+
+/// How far a file was read.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// Its state when it was; `None` if that may have changed unnoticed.
+    stamp: Option<Stamp>,
+    resume: u64,
+}
+
+/// Changes whenever a file does: files are allocated ahead, so their length alone does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: SystemTime,
+}
+
+impl Stamp {
+    fn settled(self) -> Option<Self> {
+        let age = SystemTime::now().duration_since(self.modified);
+        age.is_ok_and(|age| age >= SETTLED).then_some(self)
+    }
+}
+
+impl BlockDir {
+    /// Looks at the directory without indexing it. Refuses what can't be a block directory of the
+    /// network, saying what to do.
+    pub fn open(dir: &Path, network: Network) -> Result<Self, SourceError> {
+        let blocks = Self {
+            dir: dir.to_owned(),
+            network,
+            format: Format {
+                magic: network.to_bitcoin().magic(),
+                key: read_key(dir)?,
+                max_target: network.to_bitcoin().params().max_attainable_target,
+            },
+            seen: BTreeMap::new(),
+            stale: AtomicBool::new(false),
+            reported: HashSet::new(),
+        };
+        let files = blocks.list()?;
+        if files.is_empty() {
+            return Err(SourceError::Fatal(no_files_advice(dir)));
+        }
+        blocks.check_network(files.keys().copied())?;
+        Ok(blocks)
+    }
+
+    /// The directory's path.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Lists the directory and says which files to scan.
+    pub fn changes(&mut self) -> Result<Changes, SourceError> {
+        let files = self.list()?;
+        let shrunk =
+            |(number, seen): (&u32, &Seen)| files.get(number).is_none_or(|now| now.len < seen.resume);
+        let reset = self.stale.swap(false, Ordering::Relaxed) || self.seen.iter().any(shrunk);
+        if reset {
+            tracing::warn!(dir = %self.dir.display(), "block files were rewritten or removed; reading them again");
+            self.seen.clear();
+        }
+        let news = files.iter().filter(|(number, stamp)| self.is_news(**number, stamp));
+        Ok(Changes { reset, files: news.map(|(number, _)| *number).collect() })
+    }
+
+    /// Whether [`changes`](Self::changes) would find anything.
+    pub fn has_changed(&self) -> Result<bool, SourceError> {
+        let files = self.list()?;
+        let news = files.iter().any(|(number, stamp)| self.is_news(*number, stamp));
+        Ok(news || files.len() < self.seen.len() || self.stale.load(Ordering::Relaxed))
+    }
+
+    /// Reads what is new in these files, in parallel; in the order of the files, and of the blocks in each.
+    pub fn scan(&mut self, files: &[u32]) -> Result<Vec<(Record, Location)>, SourceError> {
+        let last = self.last_file()?;
+        let scans: Vec<_> = files.par_iter().map(|&number| self.scan_file(number, number == last)).collect();
+        let mut found = Vec::new();
+        for (&number, scan) in files.iter().zip(scans) {
+            self.absorb(number, scan, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Reads what is new in one file, on this thread alone: safe to call with a lock held.
+    pub fn scan_one(&mut self, number: u32) -> Result<Vec<(Record, Location)>, SourceError> {
+        let scan = self.scan_file(number, number == self.last_file()?);
+        let mut found = Vec::new();
+        self.absorb(number, scan, &mut found)?;
+        Ok(found)
+    }
+
+    /// Replaces the content of `buf` with a block, after checking that it is still where it was.
+    pub fn read(&self, hash: BlockHash, at: Location, buf: &mut Vec<u8>) -> Result<(), SourceError> {
+        let moved = |what: String| {
+            self.stale.store(true, Ordering::Relaxed);
+            let place = self.describe(at);
+            SourceError::Retry(format!("{place}: {what}; the block files are going to be read again"))
+        };
+        match blk_file::read(&self.path_of(at.file), self.format.key, at.offset, at.size, buf) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+                return Err(moved(format!("block {hash} is gone ({error})")));
+            }
+            Err(error) => return Err(self.unreadable(at.file, &error)),
+        }
+        let found = buf.get(..80).and_then(|bytes| encode::deserialize::<bitcoin::block::Header>(bytes).ok());
+        match found.map(|header| header.block_hash()) {
+            Some(found) if found == hash => Ok(()),
+            _ => Err(moved(format!("block {hash} was there and is not any more"))),
+        }
+    }
+
+    /// File and offset, for people.
+    pub fn describe(&self, at: Location) -> String {
+        format!("{} at offset {}", self.path_of(at.file).display(), at.offset)
+    }
+
+    /// What to say when no file holds a single block of the network.
+    pub fn no_blocks_advice(&self) -> String {
+        format!(
+            "the block files in {} hold no block of {}: they are empty, of another network, or xor.dat is \
+             missing or not theirs",
+            self.dir.display(),
+            self.network
+        )
+    }
+
+    fn is_news(&self, number: u32, stamp: &Stamp) -> bool {
+        self.seen.get(&number).and_then(|seen| seen.stamp) != Some(*stamp)
+    }
+
+    /// The file that Core writes to, as a rule.
+    fn last_file(&self) -> Result<u32, SourceError> {
+        Ok(self.list()?.keys().next_back().copied().unwrap_or(0))
+    }
+
+    fn path_of(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("blk{number:05}.dat"))
+    }
+
+    fn unreadable(&self, number: u32, error: &io::Error) -> SourceError {
+        SourceError::Fatal(format!("can't read {}: {error}", self.path_of(number).display()))
+    }
+
+    /// The block files, by number.
+    fn list(&self) -> Result<BTreeMap<u32, Stamp>, SourceError> {
+        list(&self.dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                SourceError::Fatal(format!("there is no directory {}", self.dir.display()))
+            }
+            _ => SourceError::Fatal(format!("can't read the directory {}: {error}", self.dir.display())),
+        })
+    }
+
+    fn scan_file(&self, number: u32, is_last: bool) -> io::Result<(Stamp, Scan)> {
+        let file = File::open(self.path_of(number))?;
+        // Taken before reading: what is written meanwhile shows as a later change.
+        let metadata = file.metadata()?;
+        let stamp = Stamp { len: metadata.len(), modified: metadata.modified()? };
+        let start = self.seen.get(&number).map_or(0, |seen| seen.resume);
+        let mut scan = blk_file::scan(&file, &self.format, start)?;
+        // Core cuts a file to its length when it goes on to the next one.
+        let being_written = is_last || scan.resume < stamp.len;
+        if being_written && let Some(record) = scan.records.pop_if(|last| !self.is_whole(number, last)) {
+            scan.resume = record.offset - RECORD_HEADER;
+            scan.cut_short = Some((record.offset, record.size));
+        }
+        Ok((stamp, scan))
+    }
+
+    /// Takes note of a scan and appends what it found.
+    fn absorb(
+        &mut self,
+        number: u32,
+        scan: io::Result<(Stamp, Scan)>,
+        found: &mut Vec<(Record, Location)>,
+    ) -> Result<(), SourceError> {
+        let (stamp, scan) = scan.map_err(|error| self.unreadable(number, &error))?;
+        if let Some((offset, size)) = scan.cut_short {
+            self.report_incomplete(number, offset, size);
+        }
+        self.seen.insert(number, Seen { stamp: stamp.settled(), resume: scan.resume });
+        found.extend(scan.records.into_iter().map(|record| {
+            let location = Location { file: number, offset: record.offset, size: record.size };
+            (record, location)
+        }));
+        Ok(())
+    }
+
+    /// Whether a block is there down to its last byte.
+    fn is_whole(&self, number: u32, record: &Record) -> bool {
+        let mut bytes = Vec::new();
+        let path = self.path_of(number);
+        blk_file::read(&path, self.format.key, record.offset, record.size, &mut bytes).is_ok()
+            && encode::deserialize::<Block>(&bytes)
+                .is_ok_and(|block| block.check_merkle_root() && block.check_witness_commitment())
+    }
+
+    fn report_incomplete(&mut self, file: u32, offset: u64, size: u32) {
+        if self.reported.insert((file, offset)) {
+            let place = self.describe(Location { file, offset, size });
+            tracing::warn!(
+                "{place}: a block of {size} bytes is incomplete or damaged; leaving it out until it is whole"
+            );
+        }
+    }
+
+    /// Refuses files that begin with the magic of another network.
+    fn check_network(&self, files: impl Iterator<Item = u32>) -> Result<(), SourceError> {
+        for number in files {
+            let open = || blk_file::first_bytes(&File::open(self.path_of(number))?, self.format.key, 4);
+            let bytes = open().map_err(|error| self.unreadable(number, &error))?;
+            let Some(magic) = bytes.first_chunk::<4>().filter(|bytes| **bytes != [0; 4]) else { continue };
+            return match network_of(Magic::from_bytes(*magic)) {
+                Some(found) if found != self.network.to_bitcoin() => Err(SourceError::Fatal(format!(
+                    "the block files in {} are of {}, not of {}: choose the other network or the other \
+                     directory",
+                    self.dir.display(),
+                    network_name(found),
+                    self.network
+                ))),
+                _ => Ok(()),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The network whose block files begin with this magic. Not asked of the `bitcoin` crate, whose
+/// answer leaves testnet4 out.
+fn network_of(magic: Magic) -> Option<bitcoin::Network> {
+    use bitcoin::Network::{Bitcoin, Regtest, Signet, Testnet, Testnet4};
+    [Bitcoin, Testnet, Testnet4, Signet, Regtest].into_iter().find(|network| network.magic() == magic)
+}
+
+fn network_name(network: bitcoin::Network) -> String {
+    match network {
+        bitcoin::Network::Bitcoin => Network::Mainnet.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn list(dir: &Path) -> io::Result<BTreeMap<u32, Stamp>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(file_number) else { continue };
+        // Follows links: people keep old block files on other disks.
+        let metadata = match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        files.insert(number, Stamp { len: metadata.len(), modified: metadata.modified()? });
+    }
+    Ok(files)
+}
+
+/// The number in `blk00123.dat`.
+fn file_number(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("blk")?.strip_suffix(".dat")?;
+    let number: u32 = digits.parse().ok()?;
+    (format!("{number:05}") == digits).then_some(number)
+}
+
+/// The key in `xor.dat`, if there is one.
+fn read_key(dir: &Path) -> Result<XorKey, SourceError> {
+    let path = dir.join("xor.dat");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(XorKey::default()),
+        Err(error) => return Err(SourceError::Fatal(format!("can't read {}: {error}", path.display()))),
+    };
+    let key = <[u8; 8]>::try_from(bytes.as_slice()).map_err(|_| {
+        SourceError::Fatal(format!(
+            "{} has {} bytes where a key has 8: copy it again from the node that wrote the block files",
+            path.display(),
+            bytes.len()
+        ))
+    })?;
+    Ok(XorKey::new(key))
+}
+
+/// What to say about a directory without block files.
+fn no_files_advice(dir: &Path) -> String {
+    let inside = ["blocks", "testnet3/blocks", "signet/blocks", "regtest/blocks"];
+    let hint = inside.iter().map(|inside| dir.join(inside)).find(|path| path.is_dir());
+    match hint {
+        Some(path) => format!("{} holds no block files; did you mean {}?", dir.display(), path.display()),
+        None => format!(
+            "{} holds no block files (blk00000.dat and so on): name the `blocks` directory inside the data \
+             directory of a Bitcoin Core node",
+            dir.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_block_files() {
+        let cases = [
+            ("blk00000.dat", Some(0)),
+            ("blk00123.dat", Some(123)),
+            ("blk123456.dat", Some(123_456)),
+            ("blk0.dat", None),
+            ("blk000001.dat", None),
+            ("blk+0001.dat", None),
+            ("rev00000.dat", None),
+            ("blk00000.dat.bak", None),
+        ];
+        for (name, number) in cases {
+            assert_eq!(file_number(name), number, "{name}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A Bitcoin Core node over RPC: it knows the best chain, hands out blocks and tells of new ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bitcoin::BlockHash;
+use bitcoin::hex::{HexToBytesError, HexToBytesIter};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rpc::{self, Auth, Failure, Rpc};
+use super::{BlockId, Source, SourceError};
+use crate::protocol::{Height, Network};
+
+/// The oldest version that is supported: 28.0.
+const MIN_VERSION: u32 = 280_000;
+
+/// Hashes asked for in one request.
+const HASHES_AT_ONCE: usize = 1000;
+
+/// One long poll; well below the time after which a silent connection counts as dead.
+const LONG_POLL: Duration = Duration::from_secs(10);
+
+/// How often a node is asked that can't do long polls.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Error codes of Bitcoin Core.
+const RPC_MISC_ERROR: i32 = -1;
+const RPC_INVALID_PARAMETER: i32 = -8;
+const RPC_METHOD_NOT_FOUND: i32 = -32601;
+
+/// The challenge of the default signet.
+const SIGNET_CHALLENGE: &str = "512103ad5e0edad18cb1f0fc0d28a3d4f1f3e445640337489abb10404f2d1e086be430\
+    210359ef5021964fe22d6f8e05b2463c9540ce96883fe3b278760f048f5189f2e6c452ae";
+
+/// Which node, and how to log in.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `http://host:port`; the port may be left out. Without credentials.
+    pub url: String,
+    /// How to log in.
+    pub auth: Auth,
+    /// The network that it must be on.
+    pub network: Network,
+}
+
+impl NodeConfig {
+    /// The RPC address of a node on this machine that was left at its defaults.
+    pub fn default_url(network: Network) -> String {
+        format!("http://127.0.0.1:{}", rpc::default_port(network))
+    }
+
+    /// Where a node with this data directory writes its cookie.
+    pub fn default_cookie(bitcoin_dir: &Path, network: Network) -> PathBuf {
+        network_dir(bitcoin_dir, network).join(".cookie")
+    }
+}
+
+/// The part of a Bitcoin Core data directory that belongs to a network.
+pub(super) fn network_dir(bitcoin_dir: &Path, network: Network) -> PathBuf {
+    match network {
+        Network::Mainnet => bitcoin_dir.to_owned(),
+        Network::Testnet => bitcoin_dir.join("testnet3"),
+        Network::Signet => bitcoin_dir.join("signet"),
+        Network::Regtest => bitcoin_dir.join("regtest"),
+    }
+}
+
+/// A node as the only source.
+///
+/// Hashes of one call to [`hashes`](Source::hashes) can come from two branches if the node changes
+/// its mind in between; callers notice by the parent in each block's header.
+pub struct Node {
+    rpc: Rpc,
+    network: Network,
+    /// Whether the node at the other end was found to be the right one.
+    probed: AtomicBool,
+    version: String,
+    tip: Option<BlockId>,
+    can_long_poll: AtomicBool,
+}
+
+#[derive(Deserialize)]
+struct NetworkInfo {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct BlockchainInfo {
+    chain: String,
+    blocks: u32,
+    bestblockhash: BlockHash,
+    signet_challenge: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NewBlock {
+    hash: BlockHash,
+}
+
+impl Node {
+    /// Prepares to talk to a node; connects at the first [`refresh`](Source::refresh).
+    ///
+    /// # Errors
+    /// Fatal for a URL that can't be one of a node.
+    pub fn new(config: NodeConfig) -> Result<Self, SourceError> {
+        Ok(Node {
+            rpc: Rpc::new(&config.url, config.auth, config.network)?,
+            network: config.network,
+            probed: AtomicBool::new(false),
+            version: String::new(),
+            tip: None,
+            can_long_poll: AtomicBool::new(true),
+        })
+    }
+
+    /// The node's address, without credentials.
+    pub fn url(&self) -> &str {
+        self.rpc.url()
+    }
+
+    fn call<T: for<'a> Deserialize<'a>>(&self, method: &str, params: &[Value]) -> Result<T, SourceError> {
+        self.rpc.call(method, params).map_err(|failure| self.explain(failure, method))
+    }
+
+    /// A failure may mean that another node is there the next time, so it is probed again.
+    fn explain(&self, failure: Failure, method: &str) -> SourceError {
+        if matches!(failure, Failure::Source(_)) {
+            self.probed.store(false, Ordering::Relaxed);
+        }
+        self.rpc.explain(failure, method)
+    }
+
+    /// Checks version and network of a node that is new to us.
+    fn probe(&mut self) -> Result<(), SourceError> {
+        let NetworkInfo { version } = self.call("getnetworkinfo", &[])?;
+        let shown = format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
+        if version < MIN_VERSION {
+            return Err(SourceError::Fatal(format!(
+                "the node at {} runs version {shown}; Bitcoin Core 28 or later is needed",
+                self.rpc.url()
+            )));
+        }
+        let info: BlockchainInfo = self.call("getblockchaininfo", &[])?;
+        let found = chain_name(&info);
+        if found != self.network.name() {
+            return Err(SourceError::Fatal(format!(
+                "the node at {} is on {found}, not on {}: choose the other network or the other node",
+                self.rpc.url(),
+                self.network
+            )));
+        }
+        self.version = shown;
+        self.can_long_poll.store(true, Ordering::Relaxed);
+        self.probed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits for a block by asking the node to answer when there is one. False if it can't do that.
+    fn long_poll(&self, known: BlockHash, timeout: Duration) -> Result<bool, SourceError> {
+        // The node takes 0 for "without end".
+        let millis = timeout.min(LONG_POLL).as_millis().max(1) as u64;
+        match self.rpc.call::<NewBlock>("waitfornewblock", &[millis.into()]) {
+            Ok(block) => {
+                tracing::trace!(changed = block.hash != known, "long poll ended");
+                Ok(true)
+            }
+            Err(Failure::Forbidden) => Ok(false),
+            Err(Failure::Answer(error)) if error.code == RPC_METHOD_NOT_FOUND => Ok(false),
+            Err(failure) => Err(self.explain(failure, "waitfornewblock")),
+        }
+    }
+}
+
+/// The network's name as we write it; others as the node does.
+fn chain_name(info: &BlockchainInfo) -> &str {
+    match (info.chain.as_str(), info.signet_challenge.as_deref()) {
+        ("main", _) => "mainnet",
+        ("test", _) => "testnet",
+        ("signet", Some(challenge)) if challenge != SIGNET_CHALLENGE => "a signet of its own",
+        (name, _) => name,
+    }
+}
+
+/// Replaces the content of `buf` with the bytes that the hex digits stand for.
+fn decode_hex(hex: &str, buf: &mut Vec<u8>) -> Result<(), HexToBytesError> {
+    buf.clear();
+    buf.reserve(hex.len() / 2);
+    for byte in HexToBytesIter::new(hex)? {
+        buf.push(byte?);
+    }
+    Ok(())
+}
+
+impl Source for Node {
+    fn describe(&self) -> String {
+        match self.version.as_str() {
+            "" => format!("node at {}", self.rpc.url()),
+            version => format!("Bitcoin Core {version} at {}", self.rpc.url()),
+        }
+    }
+
+    fn refresh(&mut self) -> Result<BlockId, SourceError> {
+        if !self.probed.load(Ordering::Relaxed) {
+            self.probe()?;
+        }
+        let info: BlockchainInfo = self.call("getblockchaininfo", &[])?;
+        let tip = BlockId { height: Height(info.blocks), hash: info.bestblockhash };
+        self.tip = Some(tip);
+        Ok(tip)
+    }
+
+    fn hashes(&self, from: Height, count: usize) -> Result<Vec<BlockHash>, SourceError> {
+        let end = self.tip.map_or(0, |tip| u64::from(tip.height.0) + 1);
+        let end = end.min(u64::from(from.0).saturating_add(count as u64));
+        let heights: Vec<[Value; 1]> = (u64::from(from.0)..end).map(|height| [height.into()]).collect();
+        let mut hashes = Vec::with_capacity(heights.len());
+        for heights in heights.chunks(HASHES_AT_ONCE) {
+            let answers = self.rpc.batch("getblockhash", heights);
+            for answer in answers.map_err(|failure| self.explain(failure, "getblockhash"))? {
+                match answer.map(|response| response.result()) {
+                    Ok(Ok(hash)) => hashes.push(hash),
+                    // The chain got shorter since it was asked about.
+                    Err(Failure::Answer(error)) if error.code == RPC_INVALID_PARAMETER => return Ok(hashes),
+                    Err(failure) => return Err(self.explain(failure, "getblockhash")),
+                    Ok(Err(error)) => {
+                        return Err(SourceError::Fatal(format!(
+                            "{}: no block hash: {error}",
+                            self.rpc.url()
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(hashes)
+    }
+
+    fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError> {
+        let params = [block.hash.to_string().into(), 0.into()];
+        let response = match self.rpc.call_raw("getblock", &params) {
+            Ok(response) => response,
+            Err(Failure::Answer(error))
+                if error.code == RPC_MISC_ERROR && error.message.contains("pruned") =>
+            {
+                return Err(SourceError::Fatal(format!(
+                    "the node at {} has pruned block {} ({}): blocks from the start height on are needed, so \
+                     use a node that does not prune, or one that keeps enough",
+                    self.rpc.url(),
+                    block.height,
+                    block.hash
+                )));
+            }
+            Err(failure) => return Err(self.explain(failure, "getblock")),
+        };
+        // A block is one long string of hex digits: taken from where it lies, not through a `String`.
+        let json = response.result.as_ref().map_or("", |result| result.get());
+        let hex = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
+        decode_hex(hex, buf).map_err(|_| {
+            let url = self.rpc.url();
+            SourceError::Fatal(format!("{url}: what it sent for block {} is not a block", block.hash))
+        })
+    }
+
+    fn locate(&self, block: BlockId) -> String {
+        format!("block {} of the node at {}", block.height, self.rpc.url())
+    }
+
+    fn wait(&self, known: BlockHash, timeout: Duration) -> Result<(), SourceError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let best: BlockHash = self.call("getbestblockhash", &[])?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if best != known || left.is_zero() {
+                return Ok(());
+            }
+            if !self.can_long_poll.load(Ordering::Relaxed) {
+                thread::sleep(left.min(POLL));
+            } else if !self.long_poll(known, left)? {
+                self.can_long_poll.store(false, Ordering::Relaxed);
+                tracing::info!(
+                    url = self.rpc.url(),
+                    "the node offers no waitfornewblock; asking every second"
+                );
+            }
+        }
+    }
+}

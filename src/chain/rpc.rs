@@ -1,0 +1,333 @@
+//! JSON-RPC to Bitcoin Core: connections, credentials, and which errors are worth a retry.
+//!
+//! A connection serves one call at a time, so there is a pool of them that grows to as many as there
+//! are threads calling. The cookie file is read whenever a connection is made, because a node writes
+//! a new one at every start. Credentials never appear in errors, logs or `Debug` output.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bitcoincore_rpc::jsonrpc::error::RpcError;
+use bitcoincore_rpc::jsonrpc::simple_http::{self, SimpleHttpTransport};
+use bitcoincore_rpc::jsonrpc::{self, Client, Response};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::SourceError;
+use crate::protocol::Network;
+
+/// How long a connection may be silent. A node that writes its caches to a slow disk can take a while.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The node is starting and not ready to answer.
+const RPC_IN_WARMUP: i32 = -28;
+
+/// How to log in to a node.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// With the cookie that the node writes into this file.
+    Cookie(PathBuf),
+    /// With a user and a password from its configuration.
+    UserPass {
+        /// `rpcuser`, or the user of an `rpcauth` line.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Auth::Cookie(path) => f.debug_tuple("Cookie").field(path).finish(),
+            Auth::UserPass { .. } => f.write_str("UserPass(..)"),
+        }
+    }
+}
+
+/// Why a call brought no result.
+pub(super) enum Failure {
+    /// No usable answer came.
+    Source(SourceError),
+    /// The node does not let this user or address make the call.
+    Forbidden,
+    /// The node answered with an error.
+    Answer(RpcError),
+}
+
+/// A node's RPC interface.
+pub(super) struct Rpc {
+    url: String,
+    auth: Auth,
+    idle: Mutex<Vec<Client>>,
+}
+
+impl Rpc {
+    /// Checks the URL; connects at the first call.
+    pub fn new(url: &str, auth: Auth, network: Network) -> Result<Self, SourceError> {
+        Ok(Rpc { url: complete_url(url, network)?, auth, idle: Mutex::default() })
+    }
+
+    /// The node's address, without credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Forgets all connections, and with them the credentials that they use.
+    pub fn disconnect(&self) {
+        self.idle().clear();
+    }
+
+    /// Calls a method.
+    pub fn call<T>(&self, method: &str, params: &[Value]) -> Result<T, Failure>
+    where
+        T: for<'a> serde::Deserialize<'a>,
+    {
+        let response = self.call_raw(method, params)?;
+        response.result().map_err(|error| Failure::Source(self.no_rpc_advice(&error.to_string())))
+    }
+
+    /// Calls a method and leaves the result as it came.
+    pub fn call_raw(&self, method: &str, params: &[Value]) -> Result<Response, Failure> {
+        let params = encode(params)?;
+        self.with_client(|client| client.send_request(client.build_request(method, Some(&params))))
+            .and_then(answered)
+    }
+
+    /// Calls a method once for each list of parameters, in one request. The results are in the
+    /// order of the calls.
+    pub fn batch(
+        &self,
+        method: &str,
+        calls: &[[Value; 1]],
+    ) -> Result<Vec<Result<Response, Failure>>, Failure> {
+        let params = calls.iter().map(|params| encode(params)).collect::<Result<Vec<_>, _>>()?;
+        let responses = self.with_client(|client| {
+            let requests: Vec<_> =
+                params.iter().map(|params| client.build_request(method, Some(params))).collect();
+            client.send_batch(&requests)
+        })?;
+        let missing = || Failure::Source(SourceError::Retry(format!("{}: a batch was cut short", self.url)));
+        Ok(responses.into_iter().map(|response| response.ok_or_else(missing).and_then(answered)).collect())
+    }
+
+    /// What a failure that nobody has a better use for means to the caller.
+    pub fn explain(&self, failure: Failure, method: &str) -> SourceError {
+        match failure {
+            Failure::Source(error) => error,
+            Failure::Forbidden => SourceError::Fatal(format!(
+                "the node at {} does not allow `{method}` (HTTP 403): check rpcallowip, and rpcwhitelist for \
+                 the RPC user, in its configuration",
+                self.url
+            )),
+            Failure::Answer(error) if error.code == RPC_IN_WARMUP => {
+                SourceError::Retry(format!("the node at {} is starting: {}", self.url, error.message))
+            }
+            Failure::Answer(error) => SourceError::Retry(format!(
+                "the node at {} answered `{method}` with error {}: {}",
+                self.url, error.code, error.message
+            )),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
+        // Whoever panicked with the lock held left a vector that is as good as any.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a call on an idle connection, or on a new one.
+    fn with_client<T>(&self, call: impl Fn(&Client) -> Result<T, jsonrpc::Error>) -> Result<T, Failure> {
+        let pooled = self.idle().pop();
+        if let Some(client) = pooled {
+            match call(&client) {
+                // The node was restarted, which changed the cookie.
+                Err(error) if http_status(&error) == Some(401) => self.disconnect(),
+                outcome => return self.settle(client, outcome),
+            }
+        }
+        let client = self.connect().map_err(Failure::Source)?;
+        let outcome = call(&client);
+        self.settle(client, outcome)
+    }
+
+    fn settle<T>(&self, client: Client, outcome: Result<T, jsonrpc::Error>) -> Result<T, Failure> {
+        let failure = match outcome {
+            Ok(value) => {
+                self.idle().push(client);
+                return Ok(value);
+            }
+            Err(error) if http_status(&error) == Some(403) => Failure::Forbidden,
+            Err(error) => Failure::Source(self.classify(&error)),
+        };
+        self.disconnect();
+        Err(failure)
+    }
+
+    fn connect(&self) -> Result<Client, SourceError> {
+        let builder = SimpleHttpTransport::builder().timeout(TIMEOUT);
+        let builder = builder.url(&self.url).map_err(|error| self.classify(&error.into()))?;
+        let builder = match &self.auth {
+            Auth::Cookie(path) => builder.cookie_auth(read_cookie(path)?),
+            Auth::UserPass { user, password } => builder.auth(user, Some(password)),
+        };
+        Ok(Client::with_transport(builder.build()))
+    }
+
+    /// Whether an error of the transport is worth a retry.
+    fn classify(&self, error: &jsonrpc::Error) -> SourceError {
+        let url = &self.url;
+        let away =
+            |why: &dyn fmt::Display| SourceError::Retry(format!("no answer from a node at {url}: {why}"));
+        match error {
+            jsonrpc::Error::Json(error) if error.is_eof() || error.is_io() => away(error),
+            jsonrpc::Error::Transport(inner) => match inner.downcast_ref::<simple_http::Error>() {
+                Some(simple_http::Error::SocketError(error)) => away(error),
+                Some(simple_http::Error::HttpResponseTooShort { .. }) => away(&"connection closed"),
+                Some(simple_http::Error::IncompleteResponse { .. }) => away(&"connection closed"),
+                Some(simple_http::Error::HttpErrorCode(401)) => self.credentials_advice(),
+                Some(simple_http::Error::HttpErrorCode(code @ 500..)) => away(&format!("HTTP {code}")),
+                Some(simple_http::Error::InvalidUrl { reason, .. }) => {
+                    SourceError::Fatal(format!("{url} is no URL of a node: {reason}"))
+                }
+                _ => self.no_rpc_advice(&inner.to_string()),
+            },
+            other => self.no_rpc_advice(&other.to_string()),
+        }
+    }
+
+    fn credentials_advice(&self) -> SourceError {
+        let url = &self.url;
+        SourceError::Fatal(match &self.auth {
+            Auth::Cookie(path) => format!(
+                "the node at {url} refuses the cookie in {} (HTTP 401): is that the cookie file of this very \
+                 node?",
+                path.display()
+            ),
+            Auth::UserPass { .. } => format!(
+                "the node at {url} refuses the RPC user and password (HTTP 401): compare BTKN_RPC_USER and \
+                 BTKN_RPC_PASSWORD, or rpc_user and rpc_password in the configuration file, with the \
+                 node's configuration"
+            ),
+        })
+    }
+
+    fn no_rpc_advice(&self, what: &str) -> SourceError {
+        SourceError::Fatal(format!(
+            "what answers at {} does not look like the RPC interface of Bitcoin Core ({what}): check address \
+             and port",
+            self.url
+        ))
+    }
+}
+
+/// The port of a network's RPC interface where the node's configuration names none.
+pub(super) fn default_port(network: Network) -> u16 {
+    match network {
+        Network::Mainnet => 8332,
+        Network::Testnet => 18332,
+        Network::Signet => 38332,
+        Network::Regtest => 18443,
+    }
+}
+
+/// Turns `host`, `host:port` and `http://host[:port][/path]` into a full URL.
+fn complete_url(url: &str, network: Network) -> Result<String, SourceError> {
+    let refuse = |why: &str| Err(SourceError::Fatal(why.to_owned()));
+    let rest = match url.split_once("://") {
+        None => url,
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => {
+            return refuse(
+                "Bitcoin Core does not serve RPC over https: use http:// (through a tunnel, if far away)",
+            );
+        }
+        Some(_) => return refuse("the URL of a node begins with http://"),
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if host.contains('@') {
+        // Not repeated in the message: it holds a password.
+        return refuse(
+            "the URL of a node must not hold credentials: put them into the configuration file or the \
+             environment",
+        );
+    }
+    if host.is_empty() {
+        return refuse("the URL of a node lacks a host: write http://127.0.0.1:8332, for example");
+    }
+    // The last colon starts a port unless it is inside the brackets of an IPv6 address.
+    let has_port = host.rfind(':') > host.rfind(']');
+    let port = if has_port { String::new() } else { format!(":{}", default_port(network)) };
+    Ok(format!("http://{host}{port}{}", if path.is_empty() { "/" } else { path }))
+}
+
+fn read_cookie(path: &std::path::Path) -> Result<String, SourceError> {
+    let shown = path.display();
+    let content = fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => SourceError::Retry(format!(
+            "there is no cookie file {shown}: the node is not running, or keeps it elsewhere"
+        )),
+        io::ErrorKind::PermissionDenied => SourceError::Fatal(format!(
+            "no permission to read the cookie file {shown}: run as the node's user, or see -rpccookieperms"
+        )),
+        _ => SourceError::Fatal(format!("can't read the cookie file {shown}: {error}")),
+    })?;
+    let cookie = content.trim_end();
+    if cookie.lines().count() != 1 || !cookie.contains(':') {
+        return Err(SourceError::Fatal(format!("{shown} is not the cookie file of a node")));
+    }
+    Ok(cookie.to_owned())
+}
+
+fn encode(params: &[Value]) -> Result<Box<RawValue>, Failure> {
+    serde_json::value::to_raw_value(params)
+        .map_err(|error| Failure::Source(SourceError::Fatal(format!("can't encode a request: {error}"))))
+}
+
+fn answered(mut response: Response) -> Result<Response, Failure> {
+    match response.error.take() {
+        Some(error) => Err(Failure::Answer(error)),
+        None => Ok(response),
+    }
+}
+
+fn http_status(error: &jsonrpc::Error) -> Option<u16> {
+    let jsonrpc::Error::Transport(inner) = error else { return None };
+    match inner.downcast_ref::<simple_http::Error>()? {
+        simple_http::Error::HttpErrorCode(code) => Some(*code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let cases = [
+            ("127.0.0.1", "http://127.0.0.1:18443/"),
+            ("127.0.0.1:80", "http://127.0.0.1:80/"),
+            ("http://node", "http://node:18443/"),
+            ("http://node:1/wallet/a", "http://node:1/wallet/a"),
+            ("http://[::1]", "http://[::1]:18443/"),
+            ("http://[::1]:7", "http://[::1]:7/"),
+        ];
+        for (url, complete) in cases {
+            assert_eq!(complete_url(url, Network::Regtest).unwrap(), complete, "{url}");
+        }
+        for url in ["https://node", "ftp://node", "http://", "", "http://u:secret@node:1"] {
+            let error = complete_url(url, Network::Regtest).unwrap_err();
+            assert!(matches!(&error, SourceError::Fatal(text) if !text.contains("secret")), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn debug_output_hides_the_password() {
+        let auth = Auth::UserPass { user: "u".into(), password: "secret".into() };
+        assert!(!format!("{auth:?}").contains("secret"));
+    }
+}
