@@ -1,7 +1,9 @@
 //! Rebuilds BTKN token balances from Bitcoin blocks alone.
 
 pub mod chain;
+pub mod config;
 pub mod ledger;
+pub mod logging;
 pub mod protocol;
 pub mod scan;
 pub mod stop;
