@@ -1,5 +1,6 @@
 //! Rebuilds BTKN token balances from Bitcoin blocks alone.
 
+pub mod api;
 pub mod chain;
 pub mod config;
 pub mod ledger;

@@ -1,0 +1,74 @@
+//! Whether answers are those of the best chain, without anyone having to know what is normal.
+
+use std::time::{Duration, Instant};
+
+use super::error::ApiError;
+use crate::ledger::records::TipRecord;
+use crate::sync::status::{Phase, SyncStatus};
+
+/// How long the source of blocks may be silent.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// Seconds after which it is worth asking again.
+const RETRY_AFTER: u32 = 10;
+
+/// Red, by name, unless the state is that of the best chain as it was a short while ago.
+///
+/// That a chain has no new block for long is no fault of this process; that its source stays silent is,
+/// and so is a tip that stays behind it, which leaves the phase of following.
+pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result<(), ApiError> {
+    let not_ready = |code, message: String| Err(ApiError::unavailable(code, message, RETRY_AFTER));
+    let problem = sync.problem.as_deref().unwrap_or("see the log");
+    match sync.phase {
+        Phase::Starting => not_ready("starting", format!("waiting for the source of blocks: {problem}")),
+        Phase::CatchingUp => {
+            not_ready("catching_up", "blocks of the best chain are still to be applied".into())
+        }
+        Phase::Reorganising => {
+            not_ready("reorganising", "blocks that left the best chain are being undone".into())
+        }
+        Phase::Failed => not_ready("sync_failed", format!("synchronisation gave up: {problem}")),
+        Phase::Following if tip.is_none() => {
+            not_ready("no_blocks", "the best chain does not reach the start height yet".into())
+        }
+        Phase::Following => match sync.heard {
+            Some(heard) if now.saturating_duration_since(heard) <= SILENCE => Ok(()),
+            _ => not_ready("source_silent", format!("the source of blocks does not answer: {problem}")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::BlockHash;
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+    use crate::protocol::{Height, StateHash};
+
+    #[test]
+    fn names_every_reason_not_to_be_ready() {
+        let now = Instant::now();
+        let tip = TipRecord {
+            height: Height(1),
+            hash: BlockHash::all_zeros(),
+            time: 0,
+            state_hash: StateHash::MIN,
+        };
+        let status = |phase, heard| SyncStatus { phase, heard, ..SyncStatus::starting() };
+        let late = now + SILENCE + Duration::from_secs(1);
+        let cases = [
+            (status(Phase::Following, Some(now)), Some(&tip), now, None),
+            (status(Phase::Following, Some(now)), Some(&tip), late, Some("source_silent")),
+            (status(Phase::Following, None), Some(&tip), now, Some("source_silent")),
+            (status(Phase::Following, Some(now)), None, now, Some("no_blocks")),
+            (status(Phase::Starting, None), None, now, Some("starting")),
+            (status(Phase::CatchingUp, Some(now)), Some(&tip), now, Some("catching_up")),
+            (status(Phase::Reorganising, Some(now)), Some(&tip), now, Some("reorganising")),
+            (status(Phase::Failed, Some(now)), Some(&tip), now, Some("sync_failed")),
+        ];
+        for (sync, tip, now, code) in cases {
+            assert_eq!(check(&sync, tip, now).err().map(|error| error.code), code, "{sync:?}");
+        }
+    }
+}

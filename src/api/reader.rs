@@ -1,0 +1,128 @@
+//! Rows of the state, turned into the shapes of answers.
+//!
+//! A [`Reader`] looks at one consistent view. What several endpoints show in the same way is made here.
+
+use std::collections::BTreeMap;
+
+use super::error::ApiError;
+use super::types::*;
+use crate::ledger::entities::{Entities, Entity};
+use crate::ledger::keys::EntityIndex;
+use crate::ledger::records::{ActiveSnapshot, Balance, TipRecord, TokenRecord};
+use crate::ledger::tables::{Active, Blocks, Tokens};
+use crate::ledger::view::{ReadError, View};
+use crate::protocol::{Height, Network, OwnerKey, PubKey, TokenId, address};
+
+/// A consistent view of the state at its tip.
+#[derive(Debug)]
+pub struct Reader<'a, V> {
+    /// The rows.
+    pub view: V,
+    /// The last applied block.
+    pub tip: TipRecord,
+    /// The network, for bech32m forms.
+    pub network: Network,
+    /// The followed entities.
+    pub entities: &'a Entities,
+}
+
+/// Names of tokens that an answer has shown already, so that no token is read twice for one answer.
+pub type TokenNames = BTreeMap<TokenId, TokenName>;
+
+impl<V: View> Reader<'_, V> {
+    /// What answers rest on.
+    pub fn as_of(&self) -> Result<AsOf, ApiError> {
+        let snapshots = self.entities.iter().map(|(index, entity)| {
+            let active = self.active(index)?;
+            Ok(EntitySnapshot {
+                entity: name_of(entity),
+                sequence: active.map(|active| active.sequence),
+                manifest_id: active.map(|active| active.manifest),
+            })
+        });
+        Ok(AsOf {
+            height: self.tip.height,
+            block_hash: self.tip.hash,
+            block_time: self.tip.time,
+            state_hash: self.tip.state_hash,
+            snapshots: snapshots.collect::<Result<_, ApiError>>()?,
+        })
+    }
+
+    /// The active snapshot of an entity.
+    pub fn active(&self, entity: EntityIndex) -> Result<Option<ActiveSnapshot>, ReadError> {
+        self.view.get::<Active>(&entity)
+    }
+
+    /// The entity that a row names.
+    pub fn entity(&self, index: EntityIndex) -> Result<EntityName, ReadError> {
+        let missing = || ReadError {
+            table: "entities",
+            reason: format!("a row names entity number {}, and there is none", index.0),
+        };
+        self.entities.get(index).map(name_of).ok_or_else(missing)
+    }
+
+    /// An applied block.
+    pub fn block(&self, height: Height) -> Result<BlockPlace, ReadError> {
+        let block = self.view.expect::<Blocks>(&height)?;
+        Ok(BlockPlace { block_height: height, block_hash: block.hash, block_time: block.time })
+    }
+
+    /// An owner.
+    pub fn owner(&self, owner: OwnerKey) -> Owner {
+        Owner {
+            owner,
+            owner_address: address::encode_owner(owner, self.network),
+            is_burn: owner == PubKey::BURN,
+        }
+    }
+
+    /// A token by its row.
+    pub fn token_name(&self, token_id: TokenId, record: &TokenRecord) -> TokenName {
+        TokenName {
+            token_id,
+            token_address: address::encode_token(token_id, self.network),
+            ticker: record.metadata.as_ref().map(|metadata| metadata.ticker.clone()),
+            decimals: record.metadata.as_ref().map(|metadata| metadata.decimals),
+        }
+    }
+
+    /// A token that another row names.
+    pub fn token(&self, token: TokenId, names: &mut TokenNames) -> Result<TokenName, ReadError> {
+        if let Some(name) = names.get(&token) {
+            return Ok(name.clone());
+        }
+        let name = self.token_name(token, &self.view.expect::<Tokens>(&token)?);
+        names.insert(token, name.clone());
+        Ok(name)
+    }
+
+    /// A token that a request names: 404 where nobody announced or declared it.
+    pub fn known_token(&self, token: TokenId) -> Result<TokenRecord, ApiError> {
+        let record = self.view.get::<Tokens>(&token)?;
+        record.ok_or_else(|| {
+            let message = format!("no announcement and no activated snapshot names the token {token}");
+            ApiError::unknown("token_not_found", message)
+        })
+    }
+
+    /// Sums of an owner for a token under an entity.
+    pub fn sums(&self, entity: EntityIndex, balance: Balance) -> Result<Sums, ReadError> {
+        let active = self.active(entity)?;
+        Ok(Sums {
+            snapshot: BalanceSnapshot {
+                entity: self.entity(entity)?,
+                snapshot_sequence: active.map(|active| active.sequence),
+            },
+            available: balance.available,
+            exiting: balance.exiting.capped(),
+            claimed: balance.claimed.capped(),
+        })
+    }
+}
+
+/// How answers name an entity.
+pub fn name_of(entity: &Entity) -> EntityName {
+    EntityName { entity: entity.id(), entity_name: entity.name.clone() }
+}
