@@ -1,0 +1,190 @@
+//! The arguments as they are typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Options;
+use crate::protocol::{Height, Network};
+
+const EXAMPLES: &str = "\
+Examples:
+  A node on this machine: catch up, follow it, and serve on 127.0.0.1:3080.
+    btkn run --bitcoin-dir ~/.bitcoin
+
+  A node elsewhere, with its user and password from the environment.
+    BTKN_RPC_USER=alice BTKN_RPC_PASSWORD=… btkn run --rpc-url http://192.168.1.5:8332
+
+  No node at all: recover from the block files of an old disk.
+    btkn sync --blocks-dir /mnt/old/bitcoin/blocks
+
+  Look at the result.
+    curl 127.0.0.1:3080/v1/status
+    btkn events --from 890000
+    btkn dump > state.json
+
+Every option can also be set in the environment (--data-dir is BTKN_DATA_DIR, several entities
+are separated by commas) or in a TOML file named by --config (data-dir = \"…\", entity = [\"…\"]).
+The command line comes first, then the environment, then the file. BTKN_LOG=debug logs more.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+const SOURCE_HELP: &str = "\
+Where blocks come from, one of:
+  --blocks-dir DIR    the block files of Bitcoin Core, without a node
+  --bitcoin-dir DIR   a node on this machine: it decides the chain, bytes come from its files
+  --rpc-url URL       a node anywhere, with --rpc-cookie-file, or with BTKN_RPC_USER and
+                      BTKN_RPC_PASSWORD in the environment";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  btkn events --from 900000 --to 900100
+  btkn events --data-dir /var/lib/btkn | jq 'select(.events != [])'
+
+Two indexers with the same network, start height and entities print the same lines.";
+
+/// Rebuilds BTKN token balances from Bitcoin blocks alone, and serves them over REST.
+#[derive(Debug, Parser)]
+#[command(name = "btkn", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Catch up with the best chain, then exit
+    #[command(after_help = SOURCE_HELP)]
+    Sync(SyncArgs),
+    /// Catch up, follow the chain, and serve the REST API until stopped
+    #[command(after_help = SOURCE_HELP)]
+    Run(RunArgs),
+    /// Print one JSON object per block: height, block hash, state hash, event lines
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(EventsArgs),
+    /// Print the whole state at the tip as JSON in a fixed order
+    Dump(PlaceArgs),
+}
+
+/// Which database.
+#[derive(Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// TOML file with options, named as here without the dashes
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Bitcoin network; mainnet by default
+    #[arg(long, value_enum)]
+    pub network: Option<Network>,
+
+    /// Directory of the database; ~/.local/share/btkn/<network> by default
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Arguments of `btkn sync`.
+#[derive(Debug, Default, Args)]
+pub struct SyncArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// `blocks` directory of Bitcoin Core; no node needs to run
+    #[arg(long, value_name = "DIR", help_heading = "Source of blocks")]
+    pub blocks_dir: Option<PathBuf>,
+
+    /// Data directory of a node on this machine, such as ~/.bitcoin
+    #[arg(long, value_name = "DIR", help_heading = "Source of blocks")]
+    pub bitcoin_dir: Option<PathBuf>,
+
+    /// RPC address of a node; 127.0.0.1 and the port of the network by default
+    #[arg(long, value_name = "URL", help_heading = "Source of blocks")]
+    pub rpc_url: Option<String>,
+
+    /// Cookie file of the node; the one in --bitcoin-dir by default
+    #[arg(long, value_name = "FILE", help_heading = "Source of blocks")]
+    pub rpc_cookie_file: Option<PathBuf>,
+
+    /// Entity to follow, repeatable; several keys under one name are its rotation, each valid from
+    /// its height on (0 where none is given). Mainnet has a default
+    #[arg(long, value_name = "NAME=PUBKEY[@FROM_HEIGHT]")]
+    pub entity: Vec<String>,
+
+    /// First block to apply; 890000 by default on mainnet, 0 elsewhere
+    #[arg(long, value_name = "N")]
+    pub start_height: Option<u32>,
+
+    /// Threads that scan blocks; one per core by default
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
+    /// End with one JSON object on the last line of standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `btkn run`.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// As for `sync`.
+    #[command(flatten)]
+    pub sync: SyncArgs,
+
+    /// Address and port to serve on; 127.0.0.1:3080 by default
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// Arguments of `btkn events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+
+    /// First block to print; the first applied one by default
+    #[arg(long, value_name = "H", value_parser = height)]
+    pub from: Option<Height>,
+
+    /// Last block to print; the tip by default
+    #[arg(long, value_name = "H", value_parser = height)]
+    pub to: Option<Height>,
+}
+
+fn height(text: &str) -> Result<Height, std::num::ParseIntError> {
+    text.parse().map(Height)
+}
+
+impl PlaceArgs {
+    /// The same as a layer of options.
+    pub fn options(&self) -> Options {
+        Options { network: self.network, data_dir: self.data_dir.clone(), ..Options::default() }
+    }
+}
+
+impl SyncArgs {
+    /// The same as a layer of options.
+    pub fn options(&self) -> Options {
+        Options {
+            entity: self.entity.clone(),
+            start_height: self.start_height,
+            blocks_dir: self.blocks_dir.clone(),
+            bitcoin_dir: self.bitcoin_dir.clone(),
+            rpc_url: self.rpc_url.clone(),
+            rpc_cookie_file: self.rpc_cookie_file.clone(),
+            threads: self.threads,
+            json: self.json.then_some(true),
+            ..self.place.options()
+        }
+    }
+}
+
+impl RunArgs {
+    /// The same as a layer of options.
+    pub fn options(&self) -> Options {
+        Options { listen: self.listen, ..self.sync.options() }
+    }
+}

@@ -1,0 +1,261 @@
+//! `btkn dump`: the whole state at the tip, as one JSON object in a fixed order, one row to a line.
+//!
+//! Everything in it follows from the blocks and from what indexers must agree on. Names of entities are
+//! left out: two indexers with the same configuration write the same bytes, and `diff` shows where they
+//! part.
+
+use std::io::Write;
+
+use bitcoin::Txid;
+use serde::Serialize;
+
+use super::{Failure, write_json};
+use crate::api::names;
+use crate::ledger::keys::{EntityIndex, KeyPart, Only};
+use crate::ledger::tables::{Balances, Exits, Snapshots, Standing, Supply, Table, Tip, Tokens, Ttxos};
+use crate::ledger::view::RowIter;
+use crate::ledger::{ReadError, Rules, View};
+use crate::protocol::token::Layer;
+use crate::protocol::{Amount, Height, ManifestId, NodeHash, OwnerKey, PubKey, SparkOutPoint, TokenId};
+
+/// Writes the state that `view` shows.
+pub fn dump(view: &impl View, rules: &Rules, out: &mut impl Write) -> Result<(), Failure> {
+    let tip = view.get::<Tip>(&Only)?;
+    field(out, "{", "height", &tip.map(|tip| tip.height))?;
+    field(out, ",", "block_hash", &tip.map(|tip| tip.hash))?;
+    field(out, ",", "state_hash", &tip.map(|tip| tip.state_hash))?;
+    let dump = Dump { view, rules };
+    rows(out, "tokens", all::<Tokens>(view), |row| dump.token(row))?;
+    rows(out, "snapshots", all::<Snapshots>(view), |row| dump.snapshot(row))?;
+    rows(out, "ttxos", all::<Ttxos>(view), |row| dump.ttxo(row))?;
+    rows(out, "exits", all::<Exits>(view), |row| dump.exit(row))?;
+    rows(out, "balances", all::<Balances>(view), |row| dump.balance(row))?;
+    out.write_all(b"\n}\n")?;
+    Ok(out.flush()?)
+}
+
+type RowOf<T> = (<T as Table>::Key, <T as Table>::Value);
+
+fn all<T: Table>(view: &impl View) -> RowIter<'_, T> {
+    view.scan::<T>(&T::Key::LOWEST, &T::Key::HIGHEST)
+}
+
+fn field(out: &mut impl Write, before: &str, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+    write!(out, "{before}\n\"{name}\": ")?;
+    Ok(write_json(out, value)?)
+}
+
+fn rows<I, O: Serialize>(
+    out: &mut impl Write,
+    name: &str,
+    rows: impl Iterator<Item = Result<I, ReadError>>,
+    show: impl Fn(I) -> Result<O, ReadError>,
+) -> Result<(), Failure> {
+    write!(out, ",\n\"{name}\": [")?;
+    for (i, row) in rows.enumerate() {
+        out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
+        write_json(out, &show(row?)?)?;
+    }
+    Ok(out.write_all(b"\n]")?)
+}
+
+struct Dump<'a, V> {
+    view: &'a V,
+    rules: &'a Rules,
+}
+
+#[derive(Serialize)]
+struct TokenRow {
+    token_id: TokenId,
+    metadata: Option<MetadataRow>,
+    announced_as: Option<TokenId>,
+    supply: Vec<SupplyRow>,
+}
+
+#[derive(Serialize)]
+struct MetadataRow {
+    issuer: PubKey,
+    name: String,
+    ticker: String,
+    decimals: u8,
+    max_supply: Amount,
+    freezable: bool,
+    creation_entity: Option<PubKey>,
+}
+
+#[derive(Serialize)]
+struct SupplyRow {
+    entity: PubKey,
+    declared: Amount,
+}
+
+#[derive(Serialize)]
+struct SnapshotRow {
+    manifest_id: ManifestId,
+    entity: PubKey,
+    sequence: u64,
+    kind: &'static str,
+    inscription_id: String,
+    height: Height,
+    state: &'static str,
+    reason: Option<&'static str>,
+    decided_height: Option<Height>,
+    anchor_height: Height,
+    spark_time_ms: u64,
+    count: u64,
+    root: NodeHash,
+    chunks: u16,
+    resurrected: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TtxoRow {
+    entity: PubKey,
+    ttxo: SparkOutPoint,
+    owner: OwnerKey,
+    token_id: TokenId,
+    amount: Amount,
+    revocation_commitment: PubKey,
+    withdraw_bond: u64,
+    withdraw_locktime: u64,
+    declared: bool,
+    tombstone: bool,
+    standing_exit: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ExitRow {
+    exit_id: String,
+    entity: PubKey,
+    height: Height,
+    vout: u16,
+    ttxo: SparkOutPoint,
+    state: &'static str,
+    reason: Option<&'static str>,
+    judged_height: Option<Height>,
+    reinstated_by: Option<u64>,
+    spent_by: Option<SpendRow>,
+}
+
+#[derive(Serialize)]
+struct SpendRow {
+    txid: Txid,
+    vin: u32,
+    height: Height,
+}
+
+#[derive(Serialize)]
+struct BalanceRow {
+    owner: OwnerKey,
+    token_id: TokenId,
+    entity: PubKey,
+    available: Amount,
+    exiting: Amount,
+    claimed: Amount,
+}
+
+impl<V: View> Dump<'_, V> {
+    fn entity(&self, index: EntityIndex) -> Result<PubKey, ReadError> {
+        let missing = || ReadError {
+            table: "entities",
+            reason: format!("a row names entity number {}, and there is none", index.0),
+        };
+        self.rules.entities.get(index).map(|entity| entity.id()).ok_or_else(missing)
+    }
+
+    fn token(&self, (token_id, record): RowOf<Tokens>) -> Result<TokenRow, ReadError> {
+        let creation_entity = match record.layer {
+            Some(Layer::Spark(key)) => Some(key),
+            Some(Layer::L1) | None => None,
+        };
+        let metadata = record.metadata.map(|metadata| MetadataRow {
+            issuer: metadata.issuer,
+            name: metadata.name,
+            ticker: metadata.ticker,
+            decimals: metadata.decimals,
+            max_supply: metadata.max_supply,
+            freezable: metadata.freezable,
+            creation_entity,
+        });
+        let mut supply = Vec::new();
+        for row in
+            self.view.scan::<Supply>(&(token_id, EntityIndex::LOWEST), &(token_id, EntityIndex::HIGHEST))
+        {
+            let ((_, entity), declared) = row?;
+            supply.push(SupplyRow { entity: self.entity(entity)?, declared });
+        }
+        Ok(TokenRow { token_id, metadata, announced_as: record.announced_as, supply })
+    }
+
+    fn snapshot(&self, (manifest_id, record): RowOf<Snapshots>) -> Result<SnapshotRow, ReadError> {
+        let (state, reason) = names::snapshot_state(record.state);
+        Ok(SnapshotRow {
+            manifest_id,
+            entity: self.entity(record.entity)?,
+            sequence: record.sequence,
+            kind: names::snapshot_kind(record.kind),
+            inscription_id: format!("{}i{}", record.txid, record.inscription),
+            height: record.accepted.height,
+            state,
+            reason,
+            decided_height: record.decided,
+            anchor_height: record.anchor_height,
+            spark_time_ms: record.as_of_ms,
+            count: record.count,
+            root: record.root,
+            chunks: record.chunks,
+            resurrected: record.resurrected,
+        })
+    }
+
+    fn ttxo(&self, ((entity, ttxo), record): RowOf<Ttxos>) -> Result<TtxoRow, ReadError> {
+        let standing = self.view.get::<Standing>(&(entity, ttxo))?;
+        Ok(TtxoRow {
+            entity: self.entity(entity)?,
+            ttxo,
+            owner: record.owner,
+            token_id: record.token,
+            amount: record.amount,
+            revocation_commitment: record.revocation,
+            withdraw_bond: record.bond,
+            withdraw_locktime: record.locktime,
+            declared: record.is_declared(),
+            tombstone: !record.is_declared() && standing.is_none(),
+            standing_exit: standing.map(|id| id.to_string()),
+        })
+    }
+
+    fn exit(&self, (id, record): RowOf<Exits>) -> Result<ExitRow, ReadError> {
+        let (state, reason) = names::exit_state(record.state);
+        Ok(ExitRow {
+            exit_id: id.to_string(),
+            entity: self.entity(record.entity)?,
+            height: record.place.height,
+            vout: record.bitcoin_vout,
+            ttxo: record.ttxo,
+            state,
+            reason,
+            judged_height: record.judged,
+            reinstated_by: record.reinstated,
+            spent_by: record.spend.map(|spend| SpendRow {
+                txid: spend.txid,
+                vin: spend.input,
+                height: spend.height,
+            }),
+        })
+    }
+
+    fn balance(
+        &self,
+        ((owner, token_id, entity), balance): RowOf<Balances>,
+    ) -> Result<BalanceRow, ReadError> {
+        Ok(BalanceRow {
+            owner,
+            token_id,
+            entity: self.entity(entity)?,
+            available: balance.available,
+            exiting: balance.exiting.capped(),
+            claimed: balance.claimed.capped(),
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! The command line: arguments to configuration, configuration to one of the four commands.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed at run
+//! time, 2 wrong usage.
+
+pub mod args;
+mod dump;
+mod run;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::chain::SourceError;
+use crate::config::{Config, ConfigError, Options, Surroundings};
+use crate::ledger::{ReadError, View};
+use crate::protocol::Height;
+use crate::stop::Stop;
+use crate::store::{Store, StoreError};
+use crate::sync::SyncError;
+use crate::{ledger, logging};
+
+use args::{Arguments, Command, EventsArgs, PlaceArgs};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("--from {from} is above --to {to}: there are no blocks in between")]
+    Range { from: Height, to: Height },
+    #[error(transparent)]
+    Log(#[from] logging::BadFilter),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error("stopped before it was done; start it again and it goes on from there")]
+    Stopped,
+    #[error("cannot serve on {address}: {source}; choose another --listen")]
+    Listen { address: std::net::SocketAddr, source: io::Error },
+    #[error("cannot start: {0}")]
+    Start(String),
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Failure::Config(_) | Failure::Range { .. } | Failure::Log(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs the command that the arguments of the process ask for.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nothing is left to do if even this cannot be written.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<(), Failure> {
+    logging::start()?;
+    match command {
+        Command::Sync(args) => run::sync(&configure(args.options(), &args.place)?),
+        Command::Run(args) => run::run(&configure(args.options(), &args.sync.place)?),
+        Command::Events(args) => events(args),
+        Command::Dump(place) => {
+            let store = open_to_read(place)?;
+            dump::dump(&store.view(), store.rules(), &mut BufWriter::new(io::stdout().lock()))
+        }
+    }
+}
+
+fn configure(options: Options, place: &PlaceArgs) -> Result<Config, Failure> {
+    let surroundings = Surroundings { variable: &|name| std::env::var_os(name) };
+    let layers = surroundings.layers(options, place.config.as_deref())?;
+    Ok(Config::resolve(&layers, &surroundings)?)
+}
+
+fn open_to_read(place: &PlaceArgs) -> Result<Arc<Store>, Failure> {
+    let surroundings = Surroundings { variable: &|name| std::env::var_os(name) };
+    let layers = surroundings.layers(place.options(), place.config.as_deref())?;
+    Ok(Arc::new(Store::open_read_only(&surroundings.data_dir(&layers)?)?))
+}
+
+/// What `btkn events` prints for a block.
+#[derive(serde::Serialize)]
+struct BlockEvents<'a> {
+    height: Height,
+    block_hash: bitcoin::BlockHash,
+    state_hash: crate::protocol::StateHash,
+    events: Vec<&'a str>,
+}
+
+fn events(args: &EventsArgs) -> Result<(), Failure> {
+    let (from, to) = (args.from.unwrap_or(Height(0)), args.to.unwrap_or(Height(u32::MAX)));
+    if from > to {
+        return Err(Failure::Range { from, to });
+    }
+    let store = open_to_read(&args.place)?;
+    print_events(&store.view(), from, to, &mut BufWriter::new(io::stdout().lock()))
+}
+
+fn print_events(view: &impl View, from: Height, to: Height, out: &mut impl Write) -> Result<(), Failure> {
+    for row in view.scan::<ledger::tables::Blocks>(&from, &to) {
+        let (height, block) = row?;
+        let events = block.events.lines().collect();
+        let line = BlockEvents { height, block_hash: block.hash, state_hash: block.state_hash, events };
+        write_json(out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn write_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
+    // Kinds of errors survive, so that a closed pipe is told from a full disk.
+    serde_json::to_writer(out, value).map_err(io::Error::from)
+}
+
+/// A flag that the first interrupt of the user raises; a second one ends the process at once.
+fn stop_on_interrupt() -> Result<Stop, Failure> {
+    let stop = Stop::new();
+    let raised = stop.clone();
+    let handler = move || {
+        if raised.requested() {
+            std::process::exit(130);
+        }
+        tracing::info!("stopping; once more ends the process at once");
+        raised.request();
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::Start(error.to_string()))?;
+    Ok(stop)
+}

@@ -1,0 +1,91 @@
+//! `btkn sync` and `btkn run`.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::{Failure, stop_on_interrupt, write_json};
+use crate::api::{self, App, Limits};
+use crate::chain::{BlockFiles, Node, NodeWithFiles, Source, SourceError};
+use crate::config::{Config, SourceConfig};
+use crate::store::Store;
+use crate::sync::status::SyncStatus;
+use crate::sync::{End, Options, Summary, Sync};
+
+/// How long reads that were under way when the process was asked to stop may hold it up.
+const READ_GRACE: Duration = Duration::from_millis(100);
+
+/// Catches up and ends.
+pub fn sync(config: &Config) -> Result<(), Failure> {
+    let stop = stop_on_interrupt()?;
+    let store = Arc::new(Store::open(&config.data_dir, &config.rules)?);
+    let (status, _) = watch::channel(SyncStatus::starting());
+    let mut sync = Sync::new(store, open_source(config)?, options(config), status, stop)?;
+    let end = sync.catch_up()?;
+    report(&sync.summary()?, config.json)?;
+    match end {
+        End::Done => Ok(()),
+        End::Stopped => Err(Failure::Stopped),
+    }
+}
+
+/// Catches up, follows and serves until it is asked to stop.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let stop = stop_on_interrupt()?;
+    let store = Arc::new(Store::open(&config.data_dir, &config.rules)?);
+    let (status, progress) = watch::channel(SyncStatus::starting());
+    let mut sync = Sync::new(store.clone(), open_source(config)?, options(config), status, stop.clone())?;
+
+    let runtime = Runtime::new().map_err(|error| Failure::Start(error.to_string()))?;
+    let listen = |source| Failure::Listen { address: config.listen, source };
+    let listener = runtime.block_on(TcpListener::bind(config.listen)).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let app = App::new(store, progress, Limits::default());
+    let serving = runtime.spawn(api::serve(listener, app, stop.clone()));
+    tracing::info!("serving on http://{address}, for example http://{address}/v1/status");
+
+    let followed = sync.follow();
+    stop.request();
+    // It ends by itself once a stop is requested, and reports nothing.
+    let _ = runtime.block_on(serving);
+    runtime.shutdown_timeout(READ_GRACE);
+    followed?;
+    report(&sync.summary()?, config.json)
+}
+
+fn options(config: &Config) -> Options {
+    Options { threads: config.threads.get(), batch_blocks: Options::BATCH_BLOCKS }
+}
+
+fn open_source(config: &Config) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match &config.source {
+        SourceConfig::BlockFiles { dir } => Box::new(BlockFiles::open(dir, config.rules.network)?),
+        SourceConfig::Node(node) => Box::new(Node::new(node.clone())?),
+        SourceConfig::NodeWithFiles { bitcoin_dir, node } => {
+            Box::new(NodeWithFiles::open(bitcoin_dir, node.clone())?)
+        }
+    })
+}
+
+/// The last line of standard output.
+fn report(summary: &Summary, json: bool) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, summary)?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    match (summary.height, summary.block_hash, summary.state_hash) {
+        (Some(height), Some(block), Some(state)) => {
+            writeln!(out, "height {height}, block {block}, state hash {state}")?;
+        }
+        _ => writeln!(out, "the best chain does not reach the start height yet")?,
+    }
+    let megabytes = summary.bytes as f64 / 1e6;
+    writeln!(out, "{} blocks, {megabytes:.1} MB, {:.1} s", summary.blocks, summary.seconds)?;
+    Ok(out.flush()?)
+}
