@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
-
 use super::cbor::{self, CborError, Fields, Problem, Reader};
+use super::curve::first_off_curve;
 use super::hashes::sha256;
 use super::token::{Layer, TokenError, TokenMetadata};
 use super::ttxo::Ttxo;
@@ -277,12 +276,6 @@ fn read_token(r: &mut Reader<'_>, index: usize, network: Network) -> Result<Chun
     let layer = entity.map_or(Layer::L1, Layer::Spark);
     metadata.check().and(layer.check()).map_err(|error| MalformedChunk::Token { index, error })?;
     Ok(ChunkToken::Full { id: metadata.identifier(network, layer), metadata, layer })
-}
-
-/// The index of the first key that is no point of the curve. Square roots dominate the decoding of a
-/// chunk, so they are taken in parallel.
-fn first_off_curve<T: Sync>(items: &[T], key: impl Fn(&T) -> &PubKey + Sync) -> Option<usize> {
-    items.par_iter().with_min_len(256).position_first(|item| !key(item).is_on_curve())
 }
 
 type Writer = minicbor::Encoder<Vec<u8>>;

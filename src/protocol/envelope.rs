@@ -10,7 +10,7 @@ use bitcoin::taproot::{ControlBlock, LeafVersion, TaprootBuilder, TaprootSpendIn
 use bitcoin::{Script, ScriptBuf, Transaction};
 use ord::{Inscription, ParsedEnvelope};
 
-use super::withdrawal_output::SECP;
+use super::curve::SECP;
 
 /// The metaprotocol field of every BTKN message. One push, so it is contiguous in the raw block.
 pub const METAPROTOCOL: &[u8] = b"btkn";
@@ -176,12 +176,15 @@ mod tests {
         builder.push_opcode(OP_ENDIF).into_script()
     }
 
+    /// Name, pushes after `ord`, and the message that they make.
+    type Case<'a> = (&'a str, &'a [&'a [u8]], Option<EnvelopeKind>);
+
     #[test]
     fn fields_decide_what_is_a_message() {
         let manifest = EnvelopeKind::Manifest.content_type().as_bytes();
         let upper = CHUNK.to_ascii_uppercase();
         let chunk = Some(EnvelopeKind::Chunk);
-        let cases: &[(&str, &[&[u8]], Option<EnvelopeKind>)] = &[
+        let cases: &[Case] = &[
             ("chunk", &[&[1], CHUNK, &[7], b"btkn", &[], b"body"], chunk),
             ("manifest", &[&[7], b"btkn", &[1], manifest, &[], b"body"], Some(EnvelopeKind::Manifest)),
             ("body in pieces", &[&[1], CHUNK, &[7], b"btkn", &[], b"bo", b"dy"], chunk),

@@ -3,8 +3,8 @@
 use bitcoin::secp256k1::{Keypair, Message, XOnlyPublicKey, schnorr};
 
 use super::cbor::{self, CborError, Fields, Reader};
+use super::curve::SECP;
 use super::hashes::{TAG_MANIFEST, tagged};
-use super::withdrawal_output::SECP;
 use super::{ChunkHash, ManifestId, NodeHash, PubKey, Signature};
 
 /// The most chunks that a manifest can list.

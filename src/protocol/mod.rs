@@ -9,6 +9,7 @@ pub mod announcement;
 pub mod cbor;
 pub mod chunk;
 pub mod chunk_split;
+pub mod curve;
 pub mod envelope;
 pub mod hashes;
 pub mod manifest;

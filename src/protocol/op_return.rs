@@ -92,9 +92,12 @@ impl WithdrawalAnnouncement {
 mod tests {
     use super::*;
 
+    /// Name, script, and its payload.
+    type Case<'a> = (&'a str, &'a [u8], Option<&'a [u8]>);
+
     #[test]
     fn one_push_to_the_end_of_the_script() {
-        let cases: &[(&str, &[u8], Option<&[u8]>)] = &[
+        let cases: &[Case] = &[
             ("empty script", &[], None),
             ("bare OP_RETURN", &[0x6a], None),
             ("no OP_RETURN", &[0x01, 0xaa], None),

@@ -10,8 +10,21 @@ use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::secp256k1::PublicKey;
 
 /// Height of a block in its chain; the genesis block has height 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(serde::Serialize, serde::Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(transparent)]
 #[cbor(transparent)]
 pub struct Height(#[n(0)] pub u32);
@@ -79,10 +92,8 @@ impl<C> minicbor::Encode<C> for Amount {
 
 impl<'b, C> minicbor::Decode<'b, C> for Amount {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes: [u8; 16] = d
-            .bytes()?
-            .try_into()
-            .map_err(|_| minicbor::decode::Error::message("an amount is 16 bytes"))?;
+        let bytes: [u8; 16] =
+            d.bytes()?.try_into().map_err(|_| minicbor::decode::Error::message("an amount is 16 bytes"))?;
         Ok(Amount(u128::from_be_bytes(bytes)))
     }
 }
@@ -370,8 +381,8 @@ mod tests {
 
     #[test]
     fn magic_is_the_number_that_identifiers_hash() {
-        let magics = [Network::Mainnet, Network::Testnet, Network::Signet, Network::Regtest]
-            .map(Network::magic);
+        let magics =
+            [Network::Mainnet, Network::Testnet, Network::Signet, Network::Regtest].map(Network::magic);
         assert_eq!(magics, [0xd9b4_bef9, 0x0709_110b, 0x40cf_030a, 0xdab5_bffa]);
     }
 
@@ -379,7 +390,15 @@ mod tests {
     fn spark_outpoint_text_is_strict() {
         let hash = "11".repeat(32);
         assert!(format!("{hash}:7").parse::<SparkOutPoint>().is_ok());
-        for bad in ["", ":", "11:0", &hash, &format!("{hash}:"), &format!("{hash}:+1"), &format!("{hash}:4294967296")] {
+        for bad in [
+            "",
+            ":",
+            "11:0",
+            &hash,
+            &format!("{hash}:"),
+            &format!("{hash}:+1"),
+            &format!("{hash}:4294967296"),
+        ] {
             assert!(bad.parse::<SparkOutPoint>().is_err(), "{bad}");
         }
     }

@@ -9,13 +9,13 @@ use super::announcement::TokenAnnouncement;
 use super::cbor::Fields;
 use super::chunk::{Chunk, ChunkToken, MAX_BOND, MAX_LOCKTIME};
 use super::chunk_split::split;
+use super::curve::SECP;
 use super::manifest::{Manifest, SignedManifest, SnapshotKind};
 use super::merkle::{self, AbsenceProof, RootBuilder};
 use super::op_return::{self, OpReturn};
 use super::token::{Layer, TokenMetadata};
 use super::ttxo::Ttxo;
 use super::withdrawal::{WithdrawalAnnouncement, WithdrawalRecord};
-use super::withdrawal_output::SECP;
 use super::*;
 
 fn key_pair() -> impl Strategy<Value = Keypair> {

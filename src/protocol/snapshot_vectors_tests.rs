@@ -7,12 +7,12 @@ use bitcoin::secp256k1::Keypair;
 use serde_json::Value;
 
 use super::chunk::{self, Chunk, ChunkToken};
+use super::curve::SECP;
 use super::envelope::{self, EnvelopeKind, RevealOutput};
 use super::manifest::{Manifest, SignedManifest, SnapshotKind};
 use super::merkle::{self, AbsenceProof, InclusionProof, Neighbour};
 use super::token::{Layer, TokenMetadata};
 use super::ttxo::Ttxo;
-use super::withdrawal_output::SECP;
 use super::{Amount, ChunkHash, ManifestId, Network, NodeHash, PubKey, SparkOutPoint, hashes};
 
 const VECTORS: &str = include_str!("../../fixtures/vectors/snapshot-vectors.json");

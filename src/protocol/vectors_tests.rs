@@ -10,10 +10,11 @@ use bitcoin::{ScriptBuf, Transaction};
 use serde_json::Value;
 
 use super::announcement::AnnouncementError;
+use super::curve::SECP;
 use super::op_return::{self, OpReturn};
 use super::token::{Layer, TokenError};
 use super::withdrawal::{WithdrawalError, owner_message};
-use super::withdrawal_output::{self as output, SECP, SpendPath};
+use super::withdrawal_output::{self as output, SpendPath};
 use super::{Amount, Network, OwnerKey, PubKey, Signature, TokenId, address, hashes, token, withdrawal};
 
 const VECTORS: &str = include_str!("../../fixtures/vectors/vectors.json");

@@ -3,17 +3,14 @@
 //! A Taproot output: the internal key is the x coordinate of the revocation commitment, the only leaf
 //! lets the owner claim after a relative lock. Key path: revocation. Script path: the owner's claim.
 
-use std::sync::LazyLock;
-
 use bitcoin::key::TapTweak;
 use bitcoin::script::Builder;
-use bitcoin::secp256k1::{All, Parity, Secp256k1, XOnlyPublicKey};
+use bitcoin::secp256k1::{Parity, XOnlyPublicKey};
 use bitcoin::taproot::{LeafVersion, TapLeafHash, TapNodeHash};
 use bitcoin::{ScriptBuf, Witness, opcodes};
 
+use super::curve::SECP;
 use super::{OwnerKey, PubKey};
-
-pub(crate) static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// The leaf: `<locktime> OP_CSV OP_DROP <owner x-only> OP_CHECKSIG`.
 pub fn leaf_script(locktime: u64, owner: &OwnerKey) -> ScriptBuf {
