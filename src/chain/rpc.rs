@@ -209,7 +209,7 @@ impl Rpc {
             ),
             Auth::UserPass { .. } => format!(
                 "the node at {url} refuses the RPC user and password (HTTP 401): compare BTKN_RPC_USER and \
-                 BTKN_RPC_PASSWORD, or rpc_user and rpc_password in the configuration file, with the \
+                 BTKN_RPC_PASSWORD, or rpc-user and rpc-password in the configuration file, with the \
                  node's configuration"
             ),
         })

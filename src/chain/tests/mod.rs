@@ -51,7 +51,8 @@ fn mine_chain(length: u32) -> Vec<Block> {
 fn coinbase(number: u32) -> Transaction {
     Transaction {
         version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
+        // Ends the block, and not in zeros: those of allocated space must not complete it.
+        lock_time: absolute::LockTime::from_consensus(u32::MAX),
         input: vec![TxIn {
             previous_output: OutPoint::null(),
             // Long, so that there is something to cut off.
