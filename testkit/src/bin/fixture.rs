@@ -1,2 +1,0 @@
-//! Makes `fixtures/regtest`.
-fn main() {}
