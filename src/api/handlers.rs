@@ -93,7 +93,10 @@ pub async fn balances(
     if let Some(token) = params.take("token") {
         let token = token_id(&app, &token)?;
         if page.cursor.is_some() {
-            return Err(ApiError::bad("bad_cursor", "balances of one token are one page: leave the cursor out"));
+            return Err(ApiError::bad(
+                "bad_cursor",
+                "balances of one token are one page: leave the cursor out",
+            ));
         }
         return Ok(app.state(params.finish()?, move |reader| reader.balances_of_token(owner, token)).await);
     }

@@ -259,3 +259,57 @@ impl<V: View> Dump<'_, V> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ledger::tests::vectors::published_chain;
+    use crate::ledger::view::Empty;
+    use crate::ledger::{Overlay, apply_block};
+
+    fn dumped(view: &impl View, rules: &Rules) -> (String, Value) {
+        let mut out = Vec::new();
+        dump(view, rules, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let value = serde_json::from_str(&text).unwrap();
+        (text, value)
+    }
+
+    #[test]
+    fn an_empty_state_is_dumped_as_such() {
+        let (rules, _) = published_chain();
+        let (_, dump) = dumped(&Empty, &rules);
+        let expected = json!({
+            "height": null, "block_hash": null, "state_hash": null,
+            "tokens": [], "snapshots": [], "ttxos": [], "exits": [], "balances": [],
+        });
+        assert_eq!(dump, expected);
+    }
+
+    #[test]
+    fn the_state_of_the_vectors_is_dumped_in_order() {
+        let (rules, blocks) = published_chain();
+        let mut state = Overlay::new(Empty);
+        for block in &blocks {
+            let changes = apply_block(&state, &rules, block).unwrap().changes;
+            state.absorb(&changes);
+        }
+        let (text, dump) = dumped(&state, &rules);
+        let parts =
+            ["height", "block_hash", "state_hash", "tokens", "snapshots", "ttxos", "exits", "balances"];
+        let at = parts.map(|name| text.find(&format!("\n\"{name}\": ")).unwrap());
+        assert!(at.is_sorted(), "the order of the parts is fixed: {at:?}");
+        let count = |name: &str| dump[name].as_array().unwrap().len();
+        assert_eq!((count("snapshots"), count("exits"), count("balances")), (4, 7, 3));
+        assert_eq!(dump["height"], 118);
+        let holds =
+            |row: &Value| [&row["available"], &row["exiting"], &row["claimed"]].map(|sum| sum.clone());
+        assert_eq!(holds(&dump["balances"][1]), [json!("0"), json!("1007"), json!("50")]);
+        let tombstones = dump["ttxos"].as_array().unwrap().iter().filter(|row| row["tombstone"] == true);
+        let names: Vec<_> = tombstones.map(|row| row["ttxo"].as_str().unwrap()).collect();
+        assert!(names[0].starts_with("fc1f0e9130abc0ca"), "{names:?}");
+        assert!(!text.contains("alpha"), "names are local and not part of the state");
+    }
+}

@@ -22,9 +22,9 @@ const READ_GRACE: Duration = Duration::from_millis(100);
 /// Catches up and ends.
 pub fn sync(config: &Config) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let store = Arc::new(Store::open(&config.data_dir, &config.rules)?);
+    let (source, store) = open(config)?;
     let (status, _) = watch::channel(SyncStatus::starting());
-    let mut sync = Sync::new(store, open_source(config)?, options(config), status, stop)?;
+    let mut sync = Sync::new(store, source, options(config), status, stop)?;
     let end = sync.catch_up()?;
     report(&sync.summary()?, config.json)?;
     match end {
@@ -36,9 +36,9 @@ pub fn sync(config: &Config) -> Result<(), Failure> {
 /// Catches up, follows and serves until it is asked to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let store = Arc::new(Store::open(&config.data_dir, &config.rules)?);
+    let (source, store) = open(config)?;
     let (status, progress) = watch::channel(SyncStatus::starting());
-    let mut sync = Sync::new(store.clone(), open_source(config)?, options(config), status, stop.clone())?;
+    let mut sync = Sync::new(store.clone(), source, options(config), status, stop.clone())?;
 
     let runtime = Runtime::new().map_err(|error| Failure::Start(error.to_string()))?;
     let listen = |source| Failure::Listen { address: config.listen, source };
@@ -59,6 +59,12 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 
 fn options(config: &Config) -> Options {
     Options { threads: config.threads.get(), batch_blocks: Options::BATCH_BLOCKS }
+}
+
+/// The source comes first: a mistake there must not leave an empty database behind.
+fn open(config: &Config) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
+    let source = open_source(config)?;
+    Ok((source, Arc::new(Store::open(&config.data_dir, &config.rules)?)))
 }
 
 fn open_source(config: &Config) -> Result<Box<dyn Source>, SourceError> {

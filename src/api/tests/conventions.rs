@@ -1,0 +1,270 @@
+//! What holds for every path: what answers rest on, errors, limits, caching, cursors.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::super::{Limits, serve, with_conventions};
+use super::{BLOCKS, Fixture};
+use crate::protocol::{Network, PubKey, address};
+use crate::sync::status::Phase;
+
+#[tokio::test]
+async fn answers_say_what_they_rest_on() {
+    let fixture = Fixture::new(BLOCKS);
+    let last = &fixture.chain["expected"][BLOCKS - 1];
+    let reply = fixture.get("/v1/tokens").await;
+    let as_of = &reply.body["as_of"];
+    for (ours, theirs) in [("height", "height"), ("block_hash", "block_hash"), ("state_hash", "state_hash")] {
+        assert_eq!(as_of[ours], last[theirs]);
+    }
+    assert_eq!(as_of["snapshots"][0]["sequence"], 2);
+    assert_eq!(as_of["snapshots"][0]["manifest_id"], fixture.chain["final"]["active"]);
+    assert_eq!(reply.header("btkn-height"), "118");
+    assert_eq!(reply.header("btkn-block-hash"), last["block_hash"]);
+    assert_eq!(reply.header("btkn-synced"), "true");
+    assert!(reply.header("cache-control").contains("max-age=1"));
+}
+
+#[tokio::test]
+async fn an_answer_that_the_client_has_is_not_sent_again() {
+    let fixture = Fixture::new(BLOCKS - 1);
+    let etag = fixture.get("/v1/tokens").await.header("etag").to_owned();
+    let again = || Request::get("/v1/tokens").header("if-none-match", &etag).body(Body::empty()).unwrap();
+    let reply = fixture.send(again()).await;
+    assert_eq!((reply.status, reply.body.is_null()), (StatusCode::NOT_MODIFIED, true));
+    assert_eq!(reply.header("etag"), etag);
+    assert_eq!(reply.header("btkn-height"), "117");
+    fixture.apply(BLOCKS - 1);
+    assert_eq!(fixture.send(again()).await.status, StatusCode::OK, "the block is another");
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_until_the_next_block() {
+    let fixture = Fixture::new(BLOCKS - 1);
+    let page = fixture.ok("/v1/exits?limit=1").await;
+    let path = format!("/v1/exits?limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(fixture.get(&path).await.status, StatusCode::OK);
+    fixture.apply(BLOCKS - 1);
+    let reply = fixture.get(&path).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::GONE, "cursor_expired"));
+
+    let page = fixture.ok("/v1/exits?limit=1").await;
+    let path = format!("/v1/exits?limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
+    let tip = fixture.app.store().tip().unwrap().unwrap();
+    fixture.app.store().undo(tip.height).unwrap();
+    let reply = fixture.get(&path).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::GONE, "cursor_reorged"));
+}
+
+#[tokio::test]
+async fn while_catching_up_only_who_asks_for_it_gets_old_state() {
+    let fixture = Fixture::new(3);
+    fixture.phase(Phase::CatchingUp);
+    let reply = fixture.get("/v1/tokens").await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::SERVICE_UNAVAILABLE, "catching_up"));
+    assert!(reply.header("retry-after").parse::<u32>().is_ok());
+    assert_eq!(reply.header("btkn-synced"), "false");
+    assert_eq!(reply.header("btkn-height"), "113");
+    let reply = fixture.get("/v1/tokens?allow_stale=true").await;
+    assert_eq!((reply.status, reply.header("btkn-synced")), (StatusCode::OK, "false"));
+    assert_eq!(fixture.get("/v1/status").await.status, StatusCode::OK, "status always answers");
+
+    let empty = Fixture::new(0);
+    let reply = empty.get("/v1/tokens?allow_stale=true").await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::SERVICE_UNAVAILABLE, "catching_up"));
+    assert_eq!(empty.ok("/v1/status").await["as_of"], Value::Null);
+}
+
+#[tokio::test]
+async fn status_and_health_follow_synchronisation() {
+    let fixture = Fixture::new(BLOCKS);
+    let body = fixture.ok("/v1/status").await;
+    assert_eq!((&body["synced"], &body["sync"]["state"]), (&json!(true), &json!("following")));
+    assert_eq!((&body["network"], &body["start_height"]), (&json!("regtest"), &json!(111)));
+    assert_eq!(body["entities"][0]["keys"], fixture.chain["config"]["entities"][0]["keys"]);
+    assert_eq!(body["as_of"]["height"], 118);
+    assert_eq!(fixture.ok("/health/live").await["status"], "live");
+    assert_eq!(fixture.ok("/health/ready").await["status"], "ready");
+    fixture.phase(Phase::Reorganising);
+    let reply = fixture.get("/health/ready").await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::SERVICE_UNAVAILABLE, "reorganising"));
+    assert_eq!(fixture.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_unreadable_has_its_own_code() {
+    let fixture = Fixture::new(BLOCKS);
+    let (key, hash) = ("02".repeat(33), "ab".repeat(32));
+    let mainnet = address::encode_owner(PubKey::BURN, Network::Mainnet);
+    let cases = [
+        (404, "token_not_found", format!("/v1/tokens/{hash}")),
+        (404, "token_not_found", format!("/v1/tokens/{hash}/holders")),
+        (404, "token_not_found", format!("/v1/owners/{key}/balances?token={hash}")),
+        (404, "block_not_found", "/v1/blocks/119".into()),
+        (404, "block_not_found", "/v1/blocks/110".into()),
+        (404, "block_not_found", format!("/v1/blocks/{hash}")),
+        (404, "ttxo_not_found", format!("/v1/ttxos/{hash}:0")),
+        (404, "exit_not_found", format!("/v1/exits/{hash}:0")),
+        (404, "snapshot_not_found", "/v1/snapshots/9".into()),
+        (404, "entity_not_found", "/v1/snapshots?entity=beta".into()),
+        (404, "no_such_path", "/v1/nothing".into()),
+        (404, "no_such_path", "/".into()),
+        (400, "bad_token", "/v1/tokens/xyz".into()),
+        (400, "bad_owner", format!("/v1/owners/{}/balances", "05".repeat(33))),
+        (400, "bad_owner", format!("/v1/owners/{mainnet}/ttxos")),
+        (400, "bad_block", "/v1/blocks/tip".into()),
+        (400, "bad_block", "/v1/blocks/4294967296".into()),
+        (400, "bad_ttxo", format!("/v1/ttxos/{hash}")),
+        (400, "bad_ttxo", "/v1/exits?ttxo=1".into()),
+        (400, "bad_outpoint", format!("/v1/exits/{hash}")),
+        (400, "bad_sequence", "/v1/snapshots/latest".into()),
+        (400, "bad_cursor", "/v1/tokens?cursor=00".into()),
+        (400, "bad_parameter", "/v1/tokens?limit=0".into()),
+        (400, "unknown_parameter", "/v1/tokens?height=111".into()),
+        (400, "unknown_parameter", "/v1/status?x=1".into()),
+        (400, "bad_cursor", format!("/v1/owners/{key}/balances?token={hash}&cursor=00")),
+        (400, "duplicate_parameter", "/v1/tokens?limit=1&limit=1".into()),
+        (400, "bad_request", "/v1/tokens/%ff".into()),
+    ];
+    for (status, code, path) in cases {
+        let reply = fixture.get(&path).await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (status, code), "{path}: {}", reply.body);
+        assert!(!reply.body["error"]["message"].as_str().unwrap().is_empty());
+        assert_eq!(reply.header("access-control-allow-origin"), "*", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn cursors_of_another_owner_are_refused() {
+    let fixture = Fixture::new(BLOCKS);
+    let owner = fixture.list("balances")[1]["owner"].as_str().unwrap().to_owned();
+    let page = fixture.ok(&format!("/v1/owners/{owner}/balances?limit=1")).await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let reply = fixture.get(&format!("/v1/owners/{}/balances?cursor={cursor}", PubKey::BURN)).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::BAD_REQUEST, "bad_cursor"));
+}
+
+#[tokio::test]
+async fn other_methods_and_preflights_are_answered_in_the_same_way() {
+    let fixture = Fixture::new(0);
+    let reply = fixture.send(Request::post("/v1/tokens").body(Body::empty()).unwrap()).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
+    assert_eq!(reply.header("access-control-allow-origin"), "*");
+    assert!(reply.header("allow").contains("GET"));
+    let preflight = Request::options("/v1/tokens")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "if-none-match");
+    let reply = fixture.send(preflight.body(Body::empty()).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert!(reply.header("access-control-allow-methods").contains("GET"));
+    assert!(reply.header("access-control-allow-headers").contains("if-none-match"));
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_by_name() {
+    let fixture = Fixture::new(0);
+    let (long, huge) = ("x".repeat(5000), "x".repeat(20_000));
+    let cases = [
+        (414, "uri_too_long", Request::get(format!("/v1/tokens/{long}")), Body::empty()),
+        (431, "headers_too_large", Request::get("/v1/tokens").header("x", &huge), Body::empty()),
+        (
+            413,
+            "payload_too_large",
+            Request::get("/v1/tokens").header("content-length", 20_000),
+            Body::from(huge.clone()),
+        ),
+    ];
+    for (status, code, request, body) in cases {
+        let reply = fixture.send(request.body(body).unwrap()).await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (status, code));
+    }
+}
+
+#[tokio::test]
+async fn no_more_reads_than_allowed_run_at_once() {
+    let limits = Limits { reads: 0, ..Limits::default() };
+    let reply = Fixture::with_limits(1, limits).get("/v1/tokens").await;
+    assert_eq!(
+        (reply.status, reply.code(), reply.header("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, "busy", "1")
+    );
+}
+
+#[tokio::test]
+async fn slow_and_panicking_handlers_become_named_errors() {
+    async fn panics() -> StatusCode {
+        panic!("on purpose")
+    }
+    async fn sleeps() {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let limits = Limits { request_time: Duration::from_millis(10), ..Limits::default() };
+    let routes = Router::new().route("/panics", get(panics)).route("/sleeps", get(sleeps));
+    let routes = with_conventions(routes, limits);
+    for (path, status, code) in [("/panics", 500, "internal_error"), ("/sleeps", 408, "timeout")] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], code);
+    }
+}
+
+#[tokio::test]
+async fn serving_ends_within_a_second_of_a_stop() {
+    let fixture = Fixture::new(1);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = crate::stop::Stop::new();
+    let serving = tokio::spawn(serve(listener, fixture.app.clone(), stop.clone()));
+    // A connection that stays open without a request.
+    let idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    let url = format!("http://{address}/health/live");
+    let body =
+        tokio::task::spawn_blocking(move || ureq::get(&url).call().unwrap().body_mut().read_to_string());
+    assert_eq!(body.await.unwrap().unwrap(), r#"{"status":"live"}"#);
+    let asked = Instant::now();
+    stop.request();
+    serving.await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(1));
+    drop(idle);
+}
+
+/// Fields of flattened parts must not hide each other: serde would write a name twice.
+#[tokio::test]
+async fn no_object_has_a_name_twice() {
+    fn names(value: &Value) -> usize {
+        match value {
+            Value::Object(fields) => fields.len() + fields.values().map(names).sum::<usize>(),
+            Value::Array(values) => values.iter().map(names).sum(),
+            _ => 0,
+        }
+    }
+    let fixture = Fixture::new(BLOCKS);
+    let owner = fixture.list("balances")[1]["owner"].as_str().unwrap().to_owned();
+    let token = fixture.list("supply")[0]["token"].as_str().unwrap().to_owned();
+    let paths = [
+        "/v1/status".to_owned(),
+        "/v1/blocks/112".into(),
+        "/v1/tokens".into(),
+        format!("/v1/tokens/{token}/holders"),
+        format!("/v1/owners/{owner}/balances"),
+        format!("/v1/owners/{owner}/ttxos"),
+        "/v1/exits".into(),
+        "/v1/snapshots".into(),
+    ];
+    for path in paths {
+        let text = fixture.text(Request::get(&path).body(Body::empty()).unwrap()).await.2;
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.matches("\":").count(), names(&parsed), "{path}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests from the outside: the real binary and, through the test kit, a real Bitcoin Core. One binary, so
+//! that it is linked once.
+
+mod cli;
+mod cli_run;
+mod mini_chain;
