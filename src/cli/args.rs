@@ -46,7 +46,7 @@ Two indexers with the same network, start height and entities print the same lin
 
 /// Rebuilds BTKN token balances from Bitcoin blocks alone, and serves them over REST.
 #[derive(Debug, Parser)]
-#[command(name = "btkn", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "btkn", version, after_help = EXAMPLES)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -76,8 +76,8 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Bitcoin network; mainnet by default
-    #[arg(long, value_enum)]
+    /// mainnet (the default), testnet, signet or regtest
+    #[arg(long, value_enum, hide_possible_values = true)]
     pub network: Option<Network>,
 
     /// Directory of the database; ~/.local/share/btkn/<network> by default
@@ -108,8 +108,8 @@ pub struct SyncArgs {
     #[arg(long, value_name = "FILE", help_heading = "Source of blocks")]
     pub rpc_cookie_file: Option<PathBuf>,
 
-    /// Entity to follow, repeatable; several keys under one name are its rotation, each valid from
-    /// its height on (0 where none is given). Mainnet has a default
+    /// Entity to follow; repeat it for others, or with the same name for the next key of one.
+    /// A key without height is valid from height 0. Mainnet has a default
     #[arg(long, value_name = "NAME=PUBKEY[@FROM_HEIGHT]")]
     pub entity: Vec<String>,
 

@@ -1,6 +1,5 @@
 //! Every path against what the vectors say about the state after their chain.
 
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{BLOCKS, Fixture, owner_address, token_address};
