@@ -11,9 +11,17 @@ use super::block_dir::{BlockDir, Location};
 use super::header_chain::HeaderChain;
 use super::{BlockId, Source, SourceError};
 use crate::protocol::{Height, Network};
+use crate::stop::Stop;
 
 /// How often the files are looked at while waiting.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Files indexed between two looks at the stop flag: 2 GB of blocks, of which little more than the
+/// headers is read.
+const FILES_AT_ONCE: usize = 16;
+
+/// How often a long indexing says how far it is.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// The `blocks` directory of a Bitcoin Core node, running or not, as the only source.
 ///
@@ -25,6 +33,7 @@ pub struct BlockFiles {
     genesis: BlockHash,
     chain: HeaderChain<Location>,
     reported_unlinked: bool,
+    stop: Stop,
 }
 
 impl BlockFiles {
@@ -40,7 +49,33 @@ impl BlockFiles {
             genesis,
             chain: HeaderChain::new(genesis),
             reported_unlinked: false,
+            stop: Stop::new(),
         })
+    }
+
+    /// Makes indexing, which takes minutes on a full mainnet disk, end early once a stop is
+    /// requested. A `refresh` that did reports [`SourceError::Retry`]; the next one goes on from there.
+    pub fn stopping_with(self, stop: Stop) -> Self {
+        BlockFiles { stop, ..self }
+    }
+
+    /// Indexes these files; true if there was something new in them.
+    fn index(&mut self, files: &[u32]) -> Result<bool, SourceError> {
+        let known = self.chain.len();
+        let mut reported = Instant::now();
+        for (done, files_at_once) in files.chunks(FILES_AT_ONCE).enumerate() {
+            if self.stop.requested() {
+                return Err(SourceError::Retry("indexing the block files was interrupted".to_owned()));
+            }
+            if reported.elapsed() >= REPORT {
+                reported = Instant::now();
+                tracing::info!("indexed {} of {} block files", done * FILES_AT_ONCE, files.len());
+            }
+            for (record, location) in self.dir.scan(files_at_once)? {
+                self.chain.insert(record.hash, &record.header, location);
+            }
+        }
+        Ok(self.chain.len() > known)
     }
 
     fn no_tip_advice(&self) -> String {
@@ -82,11 +117,7 @@ impl Source for BlockFiles {
         if self.chain.len() == 0 {
             tracing::info!(dir = %self.dir.path().display(), files = changes.files.len(), "indexing block files");
         }
-        let found = self.dir.scan(&changes.files)?;
-        let grew = !found.is_empty();
-        for (record, location) in found {
-            self.chain.insert(record.hash, &record.header, location);
-        }
+        let grew = self.index(&changes.files)?;
         let tip = self.chain.tip().ok_or_else(|| SourceError::Fatal(self.no_tip_advice()))?;
         if grew {
             self.report_unlinked();

@@ -7,6 +7,7 @@ use bitcoin::hashes::Hash;
 
 use super::super::{BlockFiles, Source};
 use super::*;
+use crate::stop::Stop;
 
 fn open(disk: &Disk) -> BlockFiles {
     BlockFiles::open(disk.path(), Network::Regtest).unwrap()
@@ -278,6 +279,23 @@ fn directories_that_are_refused_when_indexed() {
         assert_eq!(kind, "fatal", "{name}");
         assert!(text.contains(reason), "{name}: {text}");
     }
+}
+
+#[test]
+fn indexing_ends_when_a_stop_is_requested() {
+    let blocks = mine_chain(40);
+    let disk = Disk::new(None);
+    for (number, block) in (0..).zip(&blocks) {
+        disk.write(number, &record(block));
+    }
+    let stop = Stop::new();
+    let mut source = open(&disk).stopping_with(stop.clone());
+    assert_eq!(best_chain(&mut source, &blocks), ids(&blocks));
+    disk.write(41, &record(&mine(&blocks[40], 0)));
+    stop.request();
+    assert_eq!(told(source.refresh().unwrap_err()).0, "retry");
+    let mut source = source.stopping_with(Stop::new());
+    assert_eq!(source.refresh().unwrap().height, Height(41), "what was left out is not lost");
 }
 
 #[test]
