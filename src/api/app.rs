@@ -108,7 +108,7 @@ impl App {
         read: impl FnOnce(&Reader<'_, StoreView<'_>>) -> Result<T, ApiError>,
     ) -> Response {
         // Before the view is taken, so that "synced" is never said of an older block.
-        let synced = self.sync.borrow().synced();
+        let sync = self.sync_status();
         let view = self.store.view();
         let tip = match view.get::<Tip>(&Only) {
             Ok(Some(tip)) => tip,
@@ -117,7 +117,7 @@ impl App {
         };
         let rules = self.store.rules();
         let reader = Reader { view, tip, network: rules.network, entities: &rules.entities };
-        let mut response = if synced || ask.allow_stale {
+        let mut response = if sync.close(tip.height) || ask.allow_stale {
             answer(&reader, ask, read).unwrap_or_else(IntoResponse::into_response)
         } else {
             let message = format!(
@@ -126,7 +126,7 @@ impl App {
             );
             not_yet(message).into_response()
         };
-        set_block_headers(response.headers_mut(), &tip, synced);
+        set_block_headers(response.headers_mut(), &tip, sync.synced());
         response
     }
 }

@@ -19,9 +19,10 @@ const RETRY_AFTER: u32 = 10;
 pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result<(), ApiError> {
     let not_ready = |code, message: String| Err(ApiError::unavailable(code, message, RETRY_AFTER));
     let problem = sync.problem.as_deref().unwrap_or("see the log");
+    let close = tip.is_some_and(|tip| sync.close(tip.height));
     match sync.phase {
         Phase::Starting => not_ready("starting", format!("waiting for the source of blocks: {problem}")),
-        Phase::CatchingUp => {
+        Phase::CatchingUp if !close => {
             not_ready("catching_up", "blocks of the best chain are still to be applied".into())
         }
         Phase::Reorganising => {
@@ -31,7 +32,7 @@ pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result
         Phase::Following if tip.is_none() => {
             not_ready("no_blocks", "the best chain does not reach the start height yet".into())
         }
-        Phase::Following => match sync.heard {
+        Phase::Following | Phase::CatchingUp => match sync.heard {
             Some(heard) if now.saturating_duration_since(heard) <= SILENCE => Ok(()),
             _ => not_ready("source_silent", format!("the source of blocks does not answer: {problem}")),
         },
@@ -44,7 +45,9 @@ mod tests {
     use bitcoin::hashes::Hash;
 
     use super::*;
+    use crate::chain::BlockId;
     use crate::protocol::{Height, StateHash};
+    use crate::sync::status::CLOSE;
 
     #[test]
     fn names_every_reason_not_to_be_ready() {
@@ -56,6 +59,10 @@ mod tests {
             state_hash: StateHash::MIN,
         };
         let status = |phase, heard| SyncStatus { phase, heard, ..SyncStatus::starting() };
+        let behind = |blocks| {
+            let source_tip = Some(BlockId { height: Height(1 + blocks), hash: BlockHash::all_zeros() });
+            SyncStatus { source_tip, ..status(Phase::CatchingUp, Some(now)) }
+        };
         let late = now + SILENCE + Duration::from_secs(1);
         let cases = [
             (status(Phase::Following, Some(now)), Some(&tip), now, None),
@@ -63,7 +70,10 @@ mod tests {
             (status(Phase::Following, None), Some(&tip), now, Some("source_silent")),
             (status(Phase::Following, Some(now)), None, now, Some("no_blocks")),
             (status(Phase::Starting, None), None, now, Some("starting")),
-            (status(Phase::CatchingUp, Some(now)), Some(&tip), now, Some("catching_up")),
+            (behind(CLOSE), Some(&tip), now, None),
+            (behind(CLOSE + 1), Some(&tip), now, Some("catching_up")),
+            (behind(CLOSE), Some(&tip), late, Some("source_silent")),
+            (behind(CLOSE), None, now, Some("catching_up")),
             (status(Phase::Reorganising, Some(now)), Some(&tip), now, Some("reorganising")),
             (status(Phase::Failed, Some(now)), Some(&tip), now, Some("sync_failed")),
         ];

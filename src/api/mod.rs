@@ -12,6 +12,7 @@ mod chain;
 mod error;
 mod handlers;
 mod health;
+mod limits;
 pub mod names;
 mod page;
 mod query;
@@ -37,46 +38,10 @@ use tower_http::trace::TraceLayer;
 
 pub use app::App;
 pub use error::ApiError;
+pub use limits::Limits;
 pub use server::serve;
 
 use error::Named;
-
-/// What a request, or a client, may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections at once; further ones wait to be accepted.
-    pub connections: usize,
-    /// Requests that read the store at once; further ones get 503 `busy`.
-    pub reads: usize,
-    /// Bytes of the path and query; above it 414 `uri_too_long`.
-    pub uri_bytes: usize,
-    /// Bytes of all headers together; above it 431 `headers_too_large`.
-    pub header_bytes: usize,
-    /// Bytes of a body, which no request needs; above it 413 `payload_too_large`.
-    pub body_bytes: usize,
-    /// Time for a request from its last header to its answer; above it 408 `timeout`.
-    pub request_time: Duration,
-    /// Time for a client to send its headers, also the first ones of a further request; then the
-    /// connection is closed.
-    pub header_time: Duration,
-    /// Time for a client to take any byte of its answer; then the connection is closed.
-    pub write_time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 1024,
-            reads: 64,
-            uri_bytes: 4 << 10,
-            header_bytes: 16 << 10,
-            body_bytes: 16 << 10,
-            request_time: Duration::from_secs(30),
-            header_time: Duration::from_secs(20),
-            write_time: Duration::from_secs(20),
-        }
-    }
-}
 
 /// The paths of the API, ready to be served.
 pub fn router(app: App) -> Router {

@@ -104,6 +104,9 @@ impl<K: KeyPart> Pager<K> {
     }
 }
 
+/// A page of a table: its rows, each with its key.
+pub type TablePage<T> = Page<(<T as Table>::Key, <T as Table>::Value)>;
+
 /// A page of the rows of a table with `range.0 <= key <= range.1`.
 pub fn table_page<T: Table>(
     view: &impl View,
@@ -111,7 +114,7 @@ pub fn table_page<T: Table>(
     list: List,
     range: (&T::Key, &T::Key),
     request: &PageRequest,
-) -> Result<Page<(T::Key, T::Value)>, ApiError> {
+) -> Result<TablePage<T>, ApiError> {
     let pager = Pager::open(view, tip, list, range, request)?;
     let rows = view.scan::<T>(&pager.from, range.1);
     pager.collect(rows.map(|row| row.map(|(key, value)| (key.clone(), (key, value)))))

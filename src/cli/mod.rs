@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::chain::SourceError;
-use crate::config::{Config, ConfigError, Options, Surroundings};
+use crate::config::{Config, ConfigError, Options, Surroundings, unknown_variables};
 use crate::ledger::{ReadError, View};
 use crate::protocol::Height;
 use crate::stop::Stop;
@@ -77,6 +77,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<(), Failure> {
     logging::start()?;
+    let variables: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for name in unknown_variables(variables.iter().map(String::as_str)) {
+        tracing::warn!("the variable {name} is none of btkn's and has no effect; see btkn --help");
+    }
     match command {
         Command::Sync(args) => run::sync(&configure(args.options(), &args.place)?),
         Command::Run(args) => run::run(&configure(args.options(), &args.sync.place)?),

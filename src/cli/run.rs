@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::{Failure, stop_on_interrupt, write_json};
-use crate::api::{self, App, Limits};
+use crate::api::{self, App};
 use crate::chain::{BlockFiles, Node, NodeWithFiles, Source, SourceError};
 use crate::config::{Config, SourceConfig};
 use crate::store::Store;
@@ -44,7 +44,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let listen = |source| Failure::Listen { address: config.listen, source };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = App::new(store, progress, Limits::default());
+    let app = App::new(store, progress, config.limits);
     let serving = runtime.spawn(api::serve(listener, app, stop.clone()));
     tracing::info!("serving on http://{address}, for example http://{address}/v1/status");
 

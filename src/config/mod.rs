@@ -15,9 +15,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 pub use entity::EntityTextError;
-pub use options::{Layer, Options, Origin, Secret, variable};
+pub use options::{Layer, Options, Origin, Secret, unknown_variables};
 pub use source::SourceConfig;
 
+use crate::api::Limits;
 use crate::ledger::Rules;
 use crate::ledger::entities::{Entities, EntityConfig, EntityError, EntityKey};
 use crate::protocol::{Height, Network, PubKey};
@@ -56,6 +57,8 @@ pub struct Config {
     pub json: bool,
     /// Where to serve.
     pub listen: SocketAddr,
+    /// Limits of the server.
+    pub limits: Limits,
 }
 
 /// What the user must change. Every text says how.
@@ -152,6 +155,12 @@ pub enum ConfigError {
         /// The option as the user spelled it.
         option: String,
     },
+    /// A limit lets nothing through.
+    #[error("{option} must be at least 1; leave it out for the default")]
+    ZeroLimit {
+        /// The limit as the user spelled it.
+        option: String,
+    },
     /// There is no home directory to put the database into.
     #[error(
         "there is no home directory (HOME is not set): say with --data-dir DIR where the database is to be"
@@ -213,6 +222,7 @@ impl Config {
             threads: threads(layers)?,
             json: pick(layers, |o| o.json).is_some_and(|(json, _)| json),
             listen: pick(layers, |o| o.listen).map_or(DEFAULT_LISTEN, |(listen, _)| listen),
+            limits: limits(layers)?,
         })
     }
 }
@@ -233,6 +243,14 @@ fn threads(layers: &[Layer]) -> Result<NonZeroUsize, ConfigError> {
             NonZeroUsize::new(threads).ok_or_else(none)
         }
         None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
+}
+
+fn limits(layers: &[Layer]) -> Result<Limits, ConfigError> {
+    let Some((limits, origin)) = pick(layers, |o| o.limits) else { return Ok(Limits::default()) };
+    match limits.zero() {
+        Some(name) => Err(ConfigError::ZeroLimit { option: origin.spell(&format!("limits.{name}")) }),
+        None => Ok(limits),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ConfigError;
+use crate::api::Limits;
 use crate::protocol::Network;
 
 /// What every environment variable of the program starts with.
@@ -54,6 +55,8 @@ pub struct Options {
     pub json: Option<bool>,
     /// Where to serve.
     pub listen: Option<SocketAddr>,
+    /// Limits of the server; only in the file.
+    pub limits: Option<Limits>,
 }
 
 /// Where a layer comes from.
@@ -110,6 +113,7 @@ impl Layer {
             threads: env.parse("threads", "a number of threads")?,
             json: env.parse("json", "true or false")?,
             listen: env.parse("listen", "an address and port, such as 127.0.0.1:3080")?,
+            limits: None,
         };
         Ok(Layer { origin: Origin::Environment, options })
     }
@@ -128,21 +132,46 @@ impl Layer {
             message: error.to_string().trim_end().to_owned(),
         })?;
         let base = path.parent().unwrap_or(Path::new(""));
-        for given in [
+        let paths = [
             &mut options.data_dir,
             &mut options.blocks_dir,
             &mut options.bitcoin_dir,
             &mut options.rpc_cookie_file,
-        ] {
-            if let Some(given) = given {
-                *given = match (given.strip_prefix("~"), home) {
-                    (Ok(rest), Some(home)) => home.join(rest),
-                    _ => base.join(&*given),
-                };
-            }
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = match (path.strip_prefix("~"), home) {
+                (Ok(rest), Some(home)) => home.join(rest),
+                _ => base.join(&*path),
+            };
         }
         Ok(Layer { origin: Origin::File(path.to_owned()), options })
     }
+}
+
+/// Variables of the program that stand for no option.
+const OTHER_VARIABLES: [&str; 2] = ["BTKN_CONFIG", crate::logging::FILTER_VARIABLE];
+
+/// Options that have a variable.
+const KEYS: [&str; 13] = [
+    "network",
+    "data-dir",
+    "entity",
+    "start-height",
+    "blocks-dir",
+    "bitcoin-dir",
+    "rpc-url",
+    "rpc-cookie-file",
+    "rpc-user",
+    "rpc-password",
+    "threads",
+    "json",
+    "listen",
+];
+
+/// Which of these names look like variables of the program and are none: misspelt, most likely.
+pub fn unknown_variables<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let known = |name: &str| OTHER_VARIABLES.contains(&name) || KEYS.iter().any(|key| variable(key) == name);
+    names.filter(|name| name.starts_with(VARIABLE_PREFIX) && !known(name)).collect()
 }
 
 /// The variable that stands for the option `key`.
@@ -247,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn misspelt_variables_are_noticed() {
+        let names = ["HOME", "BTKN_NETWROK", "BTKN_CONFIG", "BTKN_LOG"].map(str::to_owned);
+        let all = names.into_iter().chain(KEYS.map(variable)).collect::<Vec<_>>();
+        assert_eq!(unknown_variables(all.iter().map(String::as_str)), ["BTKN_NETWROK"]);
+    }
+
+    #[test]
+    fn every_key_of_the_file_but_the_limits_has_a_variable() {
+        let error = toml::from_str::<Options>("nonsense = 1").unwrap_err().to_string();
+        for key in KEYS.iter().chain(&["limits"]) {
+            assert!(error.contains(&format!("`{key}`")), "{key}: {error}");
+        }
+        let named = error.matches('`').count() / 2;
+        assert_eq!(named, KEYS.len() + 2, "one more key, and the unknown one: {error}");
+    }
+
+    #[test]
     fn file_paths_are_relative_to_the_file() {
         let text = "data-dir = 'd'\nblocks-dir = '/b'\nbitcoin-dir = '~/.bitcoin'\n";
         let layer =
@@ -263,6 +309,8 @@ mod tests {
             ("wrong type", "threads = 'many'", "threads"),
             ("unknown network", "network = 'main'", "network"),
             ("no TOML", "network mainnet", "network"),
+            ("unknown limit", "[limits]\nread = 1", "read"),
+            ("negative time", "[limits]\nwrite-seconds = -1", "write-seconds"),
         ];
         for (name, text, key) in cases {
             let error = Layer::from_toml(text, Path::new("/c.toml"), None).unwrap_err().to_string();

@@ -42,7 +42,7 @@ fn layers_override_each_other_option_by_option() {
     let file = dir.path().join("btkn.toml");
     let toml = format!(
         "network = 'signet'\nentity = ['file={KEY_B}']\nblocks-dir = 'b'\nthreads = 9\nstart-height = 5\n\
-         listen = '127.0.0.1:9'\n"
+         listen = '127.0.0.1:9'\n[limits]\nreads = 7\nwrite-seconds = 8\n"
     );
     std::fs::write(&file, toml).unwrap();
     let environment = [
@@ -62,6 +62,8 @@ fn layers_override_each_other_option_by_option() {
     assert_eq!(config.threads.get(), 3, "environment above file");
     assert_eq!(config.rules.start_height, Height(5), "file above default");
     assert_eq!(config.listen.port(), 9);
+    let limits = (config.limits.reads, config.limits.write_time.as_secs(), config.limits.connections);
+    assert_eq!(limits, (7, 8, 1024), "a limit that is left out has its default");
     let SourceConfig::BlockFiles { dir: blocks } = config.source else { panic!("{:?}", config.source) };
     assert_eq!(blocks, dir.path().join("b"));
     assert_eq!(config.data_dir, Path::new("/share/btkn/regtest"));
@@ -93,6 +95,11 @@ fn refusals_say_what_to_change() {
         ("two keys from one height", entity(&[a, &format!("a={KEY_B}")]), "--entity: "),
         ("no threads", Options { threads: Some(0), ..regtest() }, "--threads must be at least 1"),
         ("bad URL", Options { blocks_dir: None, rpc_url: Some("x".into()), ..regtest() }, "--rpc-url: "),
+        (
+            "zero limit",
+            Options { limits: Some(Limits { reads: 0, ..Limits::default() }), ..regtest() },
+            "reads",
+        ),
         ("no home", Options { data_dir: None, ..regtest() }, "--data-dir DIR"),
     ];
     for (name, options, text) in cases {

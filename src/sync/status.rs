@@ -7,6 +7,11 @@
 use std::time::Instant;
 
 use crate::chain::BlockId;
+use crate::protocol::Height;
+
+/// Blocks that the state may be behind and still be served: a new block takes a moment to be applied, and
+/// that is no reason to turn readers away.
+pub const CLOSE: u32 = 3;
 
 /// What synchronisation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -46,6 +51,18 @@ impl SyncStatus {
     /// Whether the state is that of the source's best block, as far as is known.
     pub fn synced(&self) -> bool {
         self.phase == Phase::Following
+    }
+
+    /// Whether the state at `height` is that of the best chain, give or take [`CLOSE`] blocks that are
+    /// being applied.
+    pub fn close(&self, height: Height) -> bool {
+        match self.phase {
+            Phase::Following => true,
+            Phase::CatchingUp => {
+                self.source_tip.is_some_and(|tip| tip.height.0.saturating_sub(height.0) <= CLOSE)
+            }
+            Phase::Starting | Phase::Reorganising | Phase::Failed => false,
+        }
     }
 }
 

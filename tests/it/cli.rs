@@ -234,7 +234,10 @@ fn options_come_from_the_command_line_then_the_environment_then_the_file() {
     assert!(place.path("from-file/db").exists(), "paths in the file are relative to it");
 
     let mut command = place.command(&["sync", "--config", "etc/btkn.toml"]);
-    assert_done(&command.env("BTKN_DATA_DIR", "from-environment").output().unwrap());
+    let output =
+        command.env("BTKN_DATA_DIR", "from-environment").env("BTKN_DATADIR", "unused").output().unwrap();
+    assert_done(&output);
+    assert!(stderr(&output).contains("BTKN_DATADIR"), "a misspelt variable is told");
     assert!(place.path("from-environment/db").exists());
 
     let mut command =

@@ -6,13 +6,15 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::routing::get;
+use bitcoin::hashes::Hash;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::super::{Limits, serve, with_conventions};
 use super::{BLOCKS, Fixture};
-use crate::protocol::{Network, PubKey, address};
-use crate::sync::status::Phase;
+use crate::chain::BlockId;
+use crate::protocol::{Height, Network, PubKey, address};
+use crate::sync::status::{CLOSE, Phase};
 
 #[tokio::test]
 async fn answers_say_what_they_rest_on() {
@@ -74,6 +76,13 @@ async fn while_catching_up_only_who_asks_for_it_gets_old_state() {
     let reply = fixture.get("/v1/tokens?allow_stale=true").await;
     assert_eq!((reply.status, reply.header("btkn-synced")), (StatusCode::OK, "false"));
     assert_eq!(fixture.get("/v1/status").await.status, StatusCode::OK, "status always answers");
+
+    fixture.status.send_modify(|status| {
+        let hash = bitcoin::BlockHash::from_byte_array([7; 32]);
+        status.source_tip = Some(BlockId { height: Height(113 + CLOSE), hash });
+    });
+    let reply = fixture.get("/v1/tokens").await;
+    assert_eq!((reply.status, reply.header("btkn-synced")), (StatusCode::OK, "false"), "a few blocks behind");
 
     let empty = Fixture::new(0);
     let reply = empty.get("/v1/tokens?allow_stale=true").await;

@@ -74,7 +74,7 @@ impl Fixture {
 
     fn apply(&self, i: usize) {
         let store = self.app.store();
-        let applied = apply_block(&store.view(), store.rules(), &self.blocks[i]).unwrap();
+        let applied = apply_block(store.view(), store.rules(), &self.blocks[i]).unwrap();
         store.commit(&[(applied.tip.height, applied.changes)]).unwrap();
     }
 
