@@ -73,7 +73,7 @@ fn with_conventions(routes: Router, limits: Limits) -> Router {
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(limits, limit_head))
         .layer(middleware::map_response(name_error))
-        .layer(TraceLayer::new_for_http())
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .layer(cors())
 }
 

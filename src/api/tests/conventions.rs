@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use axum::routing::get;
 use bitcoin::hashes::Hash;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
 use super::super::{Limits, serve, with_conventions};
@@ -246,6 +247,27 @@ async fn serving_ends_within_a_second_of_a_stop() {
     serving.await.unwrap();
     assert!(asked.elapsed() < Duration::from_secs(1));
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_headers_is_cut_off() {
+    let limits = Limits { header_time: Duration::from_millis(100), ..Limits::default() };
+    let fixture = Fixture::with_limits(0, limits);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = crate::stop::Stop::new();
+    let serving = tokio::spawn(serve(listener, fixture.app.clone(), stop.clone()));
+    // Nothing at all, half a request, and a whole one without another after it.
+    for sent in ["", "GET /health/live HTTP/1.1\r\nHost: x", "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut rest));
+        read.await.expect("the server closes the connection").unwrap();
+        assert_eq!(rest.contains("live"), sent.ends_with("\r\n\r\n"), "{sent:?}: {rest}");
+    }
+    stop.request();
+    serving.await.unwrap();
 }
 
 /// Fields of flattened parts must not hide each other: serde would write a name twice.
