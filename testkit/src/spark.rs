@@ -274,8 +274,8 @@ impl Spark {
         }
         for spent in spent.chunks(self.per_chunk) {
             match chunks.last_mut() {
-                Some(last) if last.created.len() + spent.len() <= self.per_chunk => {
-                    last.spent = spent.to_vec()
+                Some(last) if last.created.len() + last.spent.len() + spent.len() <= self.per_chunk => {
+                    last.spent.extend_from_slice(spent);
                 }
                 _ => chunks.push(Chunk { spent: spent.to_vec(), ..Chunk::default() }),
             }

@@ -1,11 +1,16 @@
 //! The test kit against a real Bitcoin Core: what it makes is valid, and is what the protocol reads.
 
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, OutPoint, Transaction};
+use btkn_indexer::chain::BlockId;
+use btkn_indexer::protocol::chunk::Chunk;
 use btkn_indexer::protocol::envelope::{EnvelopeKind, messages};
+use btkn_indexer::protocol::manifest::SignedManifest;
 use btkn_indexer::protocol::op_return::{self, OpReturn};
+use btkn_indexer::protocol::ttxo::Ttxo;
 use btkn_indexer::protocol::withdrawal_output::SpendPath;
-use btkn_indexer::protocol::{Height, manifest::SignedManifest};
+use btkn_indexer::protocol::{Height, Network};
 use btkn_testkit::{BondSpend, Envelope, Exit, NodeOptions, Regtest, Spark, Token};
 use serde_json::{Value, json};
 
@@ -38,6 +43,26 @@ fn a_snapshot_is_inscribed_as_the_protocol_reads_it() {
     assert!(signed.verify_signature());
     assert_eq!(signed.id, snapshot.id());
     assert_eq!(found[1].body, snapshot.bodies()[0]);
+}
+
+#[test]
+fn the_chunks_of_a_delta_hold_every_change() {
+    let mut spark = Spark::new("operators");
+    spark.per_chunk = 4;
+    let gold = spark.issue(&Token::new("Gold", "GLD"));
+    let anchor = BlockId { height: Height(1), hash: BlockHash::all_zeros() };
+    let coins: Vec<Ttxo> = (0..11).map(|_| spark.mint(gold, "alice", 2)).collect();
+    spark.full(anchor);
+    for coin in &coins[..9] {
+        spark.transfer(&[coin], &[("bob", 2)]);
+    }
+    spark.drop_output(&coins[9]);
+    let delta = spark.delta(anchor);
+    let chunks: Vec<Chunk> =
+        delta.bodies().iter().map(|body| Chunk::decode(body, Network::Regtest).unwrap()).collect();
+    let count = |f: &dyn Fn(&Chunk) -> usize| chunks.iter().map(f).sum::<usize>();
+    assert_eq!((count(&|chunk| chunk.created.len()), count(&|chunk| chunk.spent.len())), (9, 10));
+    assert!(chunks.iter().all(|chunk| chunk.created.len() + chunk.spent.len() <= 4));
 }
 
 #[test]
