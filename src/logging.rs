@@ -1,10 +1,14 @@
 //! Log lines: to standard error, so that standard output stays for results.
 //!
+//! A progress bar that is drawn on [`screen`] steps aside for every line, so that neither spoils the other.
+//!
 //! The variable `BTKN_LOG` chooses what is written, in the usual filter language (`debug`,
 //! `info,btkn_indexer::chain=trace`); without it, `info`.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::EnvFilter;
 
 /// The variable that holds the filter.
@@ -25,9 +29,31 @@ pub fn start() -> Result<(), BadFilter> {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| Lines)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
     Ok(())
+}
+
+/// Standard error, as progress bars see it. Nothing is drawn where it is no terminal.
+pub fn screen() -> &'static MultiProgress {
+    /// Redrawn so often per second.
+    const HERTZ: u8 = 5;
+    static SCREEN: LazyLock<MultiProgress> =
+        LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(HERTZ)));
+    &SCREEN
+}
+
+/// Standard error, as log lines see it.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        screen().suspend(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -3,8 +3,9 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::logging;
 use crate::protocol::Height;
 
 /// Between two log lines.
@@ -92,7 +93,7 @@ fn new_bar(height: Height, best: Height) -> ProgressBar {
         .with_key("blocks_per_second", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{:.0}", state.per_sec());
         });
-    let bar = ProgressBar::with_draw_target(Some(u64::from(best.0)), ProgressDrawTarget::stderr_with_hz(5));
+    let bar = logging::screen().add(ProgressBar::new(u64::from(best.0)));
     bar.set_style(style);
     bar.set_position(u64::from(height.0));
     bar.reset_eta();
