@@ -7,8 +7,8 @@ use bitcoin::block::{Header, Version as BlockVersion};
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::transaction::Version;
 use bitcoin::{
-    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut,
-    Txid, Witness,
+    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode,
+    TxOut, Txid, Witness,
 };
 use btkn_indexer::protocol::envelope;
 use btkn_indexer::scan::{RawBlock, WatchSet, scan_batch};

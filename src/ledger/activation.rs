@@ -64,7 +64,8 @@ impl<V: View> Block<'_, V> {
     pub(super) fn activate_ready(&mut self, entity: EntityIndex, place: Place) -> Result<(), ReadError> {
         loop {
             let active = self.state.get::<Active>(&entity)?;
-            let ready = self.pending(entity)?.into_iter().filter(|(_, pending)| is_ready(pending, active.as_ref()));
+            let ready =
+                self.pending(entity)?.into_iter().filter(|(_, pending)| is_ready(pending, active.as_ref()));
             match ready.min_by_key(|(accepted, pending)| (pending.sequence, *accepted)) {
                 Some((accepted, pending)) => self.activate(entity, place, accepted, &pending, active)?,
                 None => return Ok(()),
@@ -84,7 +85,8 @@ impl<V: View> Block<'_, V> {
         let id = self.entity_id(entity)?;
         let sequence = pending.sequence;
         let chunks = self.decode_chunks(&signed);
-        let checked = chunks.and_then(|chunks| Ok((self.check_set(entity, &signed, &chunks, active)?, chunks)));
+        let checked =
+            chunks.and_then(|chunks| Ok((self.check_set(entity, &signed, &chunks, active)?, chunks)));
         let (set, chunks) = match checked {
             Ok(good) => good,
             Err(Failure::Read(e)) => return Err(e),
@@ -108,7 +110,8 @@ impl<V: View> Block<'_, V> {
         self.reinstate_exits(entity, &activation)?;
         self.resolve_exits(entity, &fresh, &activation)?;
         let resurrected = self.count_resurrected(entity, anchor_height)?;
-        self.events[line] = Event::Snapshot { entity: id, sequence, id: pending.id, count, root, resurrected };
+        self.events[line] =
+            Event::Snapshot { entity: id, sequence, id: pending.id, count, root, resurrected };
         let record = self.state.expect::<Snapshots>(&pending.id)?;
         self.state.put::<Snapshots>(pending.id, SnapshotRecord { resurrected: Some(resurrected), ..record })
     }
@@ -417,4 +420,3 @@ fn is_ready(pending: &PendingManifest, active: Option<&ActiveSnapshot>) -> bool 
 fn parent_is_active(parent: Option<ManifestId>, active: Option<&ActiveSnapshot>) -> bool {
     matches!((parent, active), (Some(parent), Some(active)) if parent == active.manifest)
 }
-

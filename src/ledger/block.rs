@@ -138,7 +138,8 @@ impl<V: View> Block<'_, V> {
 
     /// The id of an entity, for events.
     pub fn entity_id(&self, entity: EntityIndex) -> Result<PubKey, ReadError> {
-        let unknown = || ReadError { table: "active", reason: format!("entity {} is not configured", entity.0) };
+        let unknown =
+            || ReadError { table: "active", reason: format!("entity {} is not configured", entity.0) };
         self.rules.entities.get(entity).map(|entity| entity.id()).ok_or_else(unknown)
     }
 }

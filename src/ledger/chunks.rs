@@ -16,8 +16,10 @@ impl<V: View> Block<'_, V> {
     /// activates what has become ready, entity by entity in the same order.
     pub(super) fn chunk(&mut self, tx: &TxMessages, envelope: &EnvelopeMessage) -> Result<(), ReadError> {
         let hash = chunk::hash(&envelope.body);
-        let wanted: Vec<_> =
-            self.state.scan::<Wanted>(&(hash, Place::LOWEST), &(hash, Place::HIGHEST)).collect::<Result<_, _>>()?;
+        let wanted: Vec<_> = self
+            .state
+            .scan::<Wanted>(&(hash, Place::LOWEST), &(hash, Place::HIGHEST))
+            .collect::<Result<_, _>>()?;
         if wanted.is_empty() {
             return self.count(Counter::UnwantedChunk);
         }

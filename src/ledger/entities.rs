@@ -63,7 +63,9 @@ pub enum EntityError {
     #[error("key {0} is listed twice; no key belongs to two entities or to one entity twice")]
     SameKey(PubKey),
     /// Two keys start at one height.
-    #[error("entity {0} has two keys from height {1}; each key needs a from-height of its own (NAME=PUBKEY@HEIGHT)")]
+    #[error(
+        "entity {0} has two keys from height {1}; each key needs a from-height of its own (NAME=PUBKEY@HEIGHT)"
+    )]
     SameHeight(String, Height),
     /// More than the index can count.
     #[error("more than 65,535 entities")]
@@ -158,7 +160,10 @@ mod tests {
         let entities = Entities::new(vec![config("a", &[(key(2), 20), (key(1), 10)])]).unwrap();
         let valid = |height| entities.as_slice()[0].key_at(Height(height));
         assert_eq!(entities.as_slice()[0].id(), key(1));
-        assert_eq!([valid(9), valid(10), valid(19), valid(20)], [None, Some(key(1)), Some(key(1)), Some(key(2))]);
+        assert_eq!(
+            [valid(9), valid(10), valid(19), valid(20)],
+            [None, Some(key(1)), Some(key(1)), Some(key(2))]
+        );
         assert_eq!(entities.by_key(&key(1), Height(20)), None);
         assert_eq!(entities.by_key(&key(2), Height(20)), Some(EntityIndex(0)));
     }
@@ -175,7 +180,10 @@ mod tests {
         let cases = [
             (vec![], EntityError::None),
             (vec![config("a", &[])], EntityError::NoKey("a".into())),
-            (vec![config("a", &[(key(1), 0)]), config("a", &[(key(2), 0)])], EntityError::SameName("a".into())),
+            (
+                vec![config("a", &[(key(1), 0)]), config("a", &[(key(2), 0)])],
+                EntityError::SameName("a".into()),
+            ),
             (vec![config("a", &[(off, 0)])], EntityError::NotOnCurve("a".into(), off)),
             (vec![config("a", &[(key(1), 0)]), config("b", &[(key(1), 5)])], EntityError::SameKey(key(1))),
             (vec![config("a", &[(key(1), 0), (key(2), 0)])], EntityError::SameHeight("a".into(), Height(0))),

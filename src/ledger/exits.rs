@@ -34,7 +34,8 @@ impl<V: View> Block<'_, V> {
             return self.count(Counter::ForeignWithdrawal);
         };
         let place = Place::output(self.height, tx.index, vout);
-        let records = u8::try_from(announcement.records.len()).expect("the decoder allows at most 255 records");
+        let records =
+            u8::try_from(announcement.records.len()).expect("the decoder allows at most 255 records");
         let owner_signature = announcement.owner_signature;
         let withdrawal = WithdrawalRecord { txid: tx.txid, entity, owner_signature, records };
         self.state.put::<Withdrawals>(place, withdrawal)?;
@@ -127,7 +128,12 @@ impl<V: View> Block<'_, V> {
     }
 
     /// The first rule that an exit breaks, if it does.
-    fn fault(&self, id: ExitId, exit: &ExitRecord, ttxo: &TtxoRecord) -> Result<Option<ExitReason>, ReadError> {
+    fn fault(
+        &self,
+        id: ExitId,
+        exit: &ExitRecord,
+        ttxo: &TtxoRecord,
+    ) -> Result<Option<ExitReason>, ReadError> {
         if self.state.has::<Standing>(&(exit.entity, exit.ttxo))? {
             return Ok(Some(ExitReason::AlreadyExited));
         }

@@ -223,8 +223,9 @@ impl std::str::FromStr for L1OutPoint {
     type Err = ParseHexError;
 
     fn from_str(s: &str) -> Result<Self, ParseHexError> {
-        let outpoint: OutPoint =
-            s.parse().map_err(|_| ParseHexError { what: "an outpoint <txid>:<vout>, its txid", digits: 64 })?;
+        let outpoint: OutPoint = s
+            .parse()
+            .map_err(|_| ParseHexError { what: "an outpoint <txid>:<vout>, its txid", digits: 64 })?;
         Ok(outpoint.into())
     }
 }

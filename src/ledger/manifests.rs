@@ -120,15 +120,22 @@ impl<V: View> Block<'_, V> {
             root: manifest.root,
             chunks,
             chunks_taken: 0,
-            anchor_height: Height(u32::try_from(manifest.anchor_height).expect("checked to be a block's height")),
+            anchor_height: Height(
+                u32::try_from(manifest.anchor_height).expect("checked to be a block's height"),
+            ),
             as_of_ms: manifest.as_of_ms,
             resurrected: None,
         };
         self.state.put::<Manifests>(*id, ManifestRecord { body: Body(body.to_vec()) })?;
         self.state.put::<Snapshots>(*id, record)?;
         self.state.put::<Sequences>((entity, sequence, place), *id)?;
-        let pending =
-            PendingManifest { id: *id, sequence, kind: manifest.kind, parent: manifest.parent, missing: chunks };
+        let pending = PendingManifest {
+            id: *id,
+            sequence,
+            kind: manifest.kind,
+            parent: manifest.parent,
+            missing: chunks,
+        };
         self.state.put::<Pending>((entity, place), pending)?;
         for (index, hash) in (0u16..).zip(&manifest.chunks) {
             self.state.put::<Wanted>((*hash, place), WantedChunk { manifest: *id, entity, index })?;

@@ -31,7 +31,7 @@ pub mod tables;
 pub mod tokens;
 pub mod view;
 
-pub use block::{ApplyError, Applied, Rules, apply_block};
+pub use block::{Applied, ApplyError, Rules, apply_block};
 pub use entities::{Entities, Entity, EntityConfig, EntityKey};
 pub use events::Event;
 pub use tables::ChangeSet;

@@ -8,9 +8,7 @@ use std::fmt::Debug;
 
 use super::keys::{BlockKey, EntityIndex, ExitId, KeyPart, L1OutPoint, Only, Place};
 use super::records::*;
-use crate::protocol::{
-    Amount, ChunkHash, Height, ManifestId, NodeHash, OwnerKey, SparkOutPoint, TokenId,
-};
+use crate::protocol::{Amount, ChunkHash, Height, ManifestId, NodeHash, OwnerKey, SparkOutPoint, TokenId};
 
 /// A table of the state.
 pub trait Table: Debug + 'static {

@@ -143,7 +143,10 @@ impl<V: View> View for Overlay<V> {
             return self.base.scan::<T>(from, to);
         }
         let changed = rows.range(from.clone()..=to.clone());
-        Box::new(Merge::<T, _> { base: self.base.scan::<T>(from, to).peekable(), changed: changed.peekable() })
+        Box::new(Merge::<T, _> {
+            base: self.base.scan::<T>(from, to).peekable(),
+            changed: changed.peekable(),
+        })
     }
 }
 

@@ -8,5 +8,6 @@ pub(super) fn encode<V: Value>(value: &V) -> Vec<u8> {
 }
 
 pub(super) fn decode<T: Table>(bytes: &[u8]) -> Result<T::Value, ReadError> {
-    minicbor::decode(bytes).map_err(|e| ReadError { table: T::NAME, reason: format!("a value does not decode: {e}") })
+    minicbor::decode(bytes)
+        .map_err(|e| ReadError { table: T::NAME, reason: format!("a value does not decode: {e}") })
 }

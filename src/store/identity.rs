@@ -15,7 +15,9 @@ pub(super) const KEY: &[u8] = b"identity";
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A newer version made it.
-    #[error("it has format {found}, this version of btkn knows format {FORMAT}; use the version that made it, or a newer one")]
+    #[error(
+        "it has format {found}, this version of btkn knows format {FORMAT}; use the version that made it, or a newer one"
+    )]
     Newer {
         /// Its format number.
         found: u32,
@@ -29,7 +31,9 @@ pub enum IdentityError {
         wanted: Network,
     },
     /// It starts elsewhere.
-    #[error("it starts at height {stored}, not {wanted}; correct --start-height or choose another --data-dir")]
+    #[error(
+        "it starts at height {stored}, not {wanted}; correct --start-height or choose another --data-dir"
+    )]
     StartHeight {
         /// What it was made for.
         stored: Height,
@@ -37,7 +41,9 @@ pub enum IdentityError {
         wanted: Height,
     },
     /// It follows other entities.
-    #[error("it follows the entities [{stored}], not [{wanted}]; correct --entity or choose another --data-dir")]
+    #[error(
+        "it follows the entities [{stored}], not [{wanted}]; correct --entity or choose another --data-dir"
+    )]
     Entities {
         /// What it was made for.
         stored: String,
@@ -80,7 +86,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rules, IdentityError> {
         return Err(IdentityError::Newer { found: format });
     }
     let identity: Identity = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
-    let entities = identity.entities.into_iter().map(|e| EntityConfig { name: e.name, keys: e.keys }).collect();
+    let entities =
+        identity.entities.into_iter().map(|e| EntityConfig { name: e.name, keys: e.keys }).collect();
     let entities = Entities::new(entities).map_err(|e| unreadable(e.to_string()))?;
     Ok(Rules { network: identity.network, start_height: identity.start_height, entities })
 }

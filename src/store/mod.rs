@@ -38,7 +38,9 @@ pub enum StoreError {
     #[error("{0} holds no btkn database yet; run `btkn sync` first, or correct --data-dir")]
     Missing(PathBuf),
     /// Another process has it open.
-    #[error("the database in {0} is in use by another btkn process; stop that one, or choose another --data-dir")]
+    #[error(
+        "the database in {0} is in use by another btkn process; stop that one, or choose another --data-dir"
+    )]
     Locked(PathBuf),
     /// It was made with another configuration.
     #[error("the database in {path} does not fit: {source}")]
@@ -107,8 +109,7 @@ impl Store {
         let mut tries = 0;
         loop {
             let names = family_names();
-            let opened =
-                DB::open_cf_for_read_only(&options::database(), data_dir.join("db"), names, false);
+            let opened = DB::open_cf_for_read_only(&options::database(), data_dir.join("db"), names, false);
             match opened {
                 Ok(db) => return Ok(Store { db, data_dir: data_dir.into(), rules }),
                 Err(e) if tries == 5 => return Err(open_error(data_dir, e)),

@@ -100,8 +100,10 @@ impl TableVisitor for Restore<'_> {
         if T::NUMBER != self.row.number {
             return Ok(());
         }
-        let key = T::Key::take(self.row.key)
-            .ok_or_else(|| ReadError { table: super::UNDO, reason: format!("a key of {} is broken", T::NAME) })?;
+        let key = T::Key::take(self.row.key).ok_or_else(|| ReadError {
+            table: super::UNDO,
+            reason: format!("a key of {} is broken", T::NAME),
+        })?;
         let after = self.row.before.map(codec::decode::<T>).transpose()?;
         T::rows_mut(self.changes).insert(key, Change { before: None, after });
         self.found = true;

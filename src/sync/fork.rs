@@ -52,7 +52,8 @@ impl Sync {
         loop {
             let bottom = Height(top.0.saturating_sub(look_back)).max(start);
             let hashes = self.source.hashes(bottom, (top.0 - bottom.0 + 1) as usize)?;
-            for (height, hash) in (bottom.0..).map(Height).zip(&hashes).collect::<Vec<_>>().into_iter().rev() {
+            for (height, hash) in (bottom.0..).map(Height).zip(&hashes).collect::<Vec<_>>().into_iter().rev()
+            {
                 if view.expect::<Blocks>(&height)?.hash == *hash {
                     return Ok(Some(height));
                 }
@@ -70,7 +71,9 @@ impl Sync {
         let height = self.store.rules().start_height;
         let stored = self.store.view().expect::<Blocks>(&height)?.hash;
         Ok(match self.source.hashes(height, 1)?.first() {
-            Some(found) if *found == stored => Interrupt::Retry("the best chain changed while it was read".into()),
+            Some(found) if *found == stored => {
+                Interrupt::Retry("the best chain changed while it was read".into())
+            }
             Some(found) => SyncError::OtherChain { height, stored, found: *found }.into(),
             None => Interrupt::Retry(format!(
                 "{} has no block {height} yet, which the database starts at",

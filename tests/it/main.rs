@@ -3,4 +3,7 @@
 
 mod cli;
 mod cli_run;
+mod follow;
+mod kit;
 mod mini_chain;
+mod sources;

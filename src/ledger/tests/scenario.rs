@@ -117,7 +117,10 @@ impl Tx {
         let announcement = WithdrawalAnnouncement {
             entity,
             owner_signature: Signature([0; 64]),
-            records: records.iter().map(|&(bitcoin_vout, ttxo, _)| WithdrawalRecord { bitcoin_vout, ttxo }).collect(),
+            records: records
+                .iter()
+                .map(|&(bitcoin_vout, ttxo, _)| WithdrawalRecord { bitcoin_vout, ttxo })
+                .collect(),
         };
         let bonds = records.iter().map(|(_, _, bond)| *bond).collect();
         let vout = 9 + self.0.outputs.len() as u32;
@@ -257,7 +260,8 @@ impl Chain {
     /// Available, exiting and claimed amounts of token 1.
     pub fn balance(&self, owner: &str) -> (u128, u128, u128) {
         let owner: OwnerKey = key(owner);
-        let balance = self.state.get::<Balances>(&(owner, token(1), EntityIndex(0))).unwrap().unwrap_or_default();
+        let balance =
+            self.state.get::<Balances>(&(owner, token(1), EntityIndex(0))).unwrap().unwrap_or_default();
         (balance.available.0, balance.exiting.capped().0, balance.claimed.capped().0)
     }
 }

@@ -37,7 +37,8 @@ fn count(chain: &Chain, counter: Counter) -> u64 {
 
 #[test]
 fn an_announcement_is_known_under_the_identifier_of_every_key() {
-    let mut chain = Chain::with(&[("alpha", &[("alpha", 0), ("later", 1_000_000)]), ("beta", &[("beta", 7)])]);
+    let mut chain =
+        Chain::with(&[("alpha", &[("alpha", 0), ("later", 1_000_000)]), ("beta", &[("beta", 7)])]);
     let lines = chain.one(Tx::new("t").output(2, announce("Coin")));
     assert_eq!(kinds(&lines), ["token"]);
     assert_eq!(last_words(&lines, "token"), ["2"]);
@@ -72,7 +73,8 @@ fn the_first_well_formed_announcement_of_a_transaction_counts_even_if_it_is_a_re
 #[test]
 fn kinds_of_the_older_protocol_are_counted_by_kind() {
     let mut chain = Chain::new();
-    let tx = (1..=6u8).chain([6]).fold(Tx::new("t"), |tx, k| tx.output(u32::from(k), OutputContent::Legacy(k)));
+    let tx =
+        (1..=6u8).chain([6]).fold(Tx::new("t"), |tx, k| tx.output(u32::from(k), OutputContent::Legacy(k)));
     assert!(chain.one(tx).is_empty());
     assert_eq!([Counter::Legacy1, Counter::Legacy6].map(|c| count(&chain, c)), [1, 2]);
 }

@@ -86,15 +86,22 @@ fn check_final(state: &Overlay<Empty>, expected: &Value) {
         assert_eq!(found.ttxo.to_string(), exit["ttxo"].as_str().unwrap());
     }
     for snapshot in expected["snapshots"].as_array().unwrap() {
-        let found = state.get::<Snapshots>(&snapshot["id"].as_str().unwrap().parse().unwrap()).unwrap().unwrap();
+        let found =
+            state.get::<Snapshots>(&snapshot["id"].as_str().unwrap().parse().unwrap()).unwrap().unwrap();
         assert_eq!(found.sequence, snapshot["sequence"].as_u64().unwrap());
-        assert_eq!(format!("{}i{}", found.txid, found.inscription), snapshot["inscription"].as_str().unwrap());
+        assert_eq!(
+            format!("{}i{}", found.txid, found.inscription),
+            snapshot["inscription"].as_str().unwrap()
+        );
         assert_eq!(found.resurrected, snapshot["resurrected"].as_u64());
-        assert_eq!(format!("{:?}", found.state).to_lowercase().split('(').next(), snapshot["status"].as_str());
-        assert_eq!((found.count, found.root.to_string()), (
-            snapshot["count"].as_u64().unwrap(),
-            snapshot["root"].as_str().unwrap().to_owned(),
-        ));
+        assert_eq!(
+            format!("{:?}", found.state).to_lowercase().split('(').next(),
+            snapshot["status"].as_str()
+        );
+        assert_eq!(
+            (found.count, found.root.to_string()),
+            (snapshot["count"].as_u64().unwrap(), snapshot["root"].as_str().unwrap().to_owned(),)
+        );
     }
     let evidence = Equivocations::rows(state.changes());
     assert_eq!(evidence.len(), expected["equivocations"].as_array().unwrap().len());

@@ -1,0 +1,156 @@
+//! Runs the real binary in directories of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use btkn_indexer::protocol::PubKey;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a test waits for something that should happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `btkn` with these arguments, and nothing in its environment that could change what it does.
+pub fn btkn<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_btkn"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BTKN_")) {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that must succeed; returns its standard output.
+pub fn output(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// What indexers must agree on, and a place for their databases.
+pub struct Bench {
+    pub dir: TempDir,
+    args: Vec<String>,
+}
+
+impl Bench {
+    /// Regtest from `start_height`, following one entity.
+    pub fn new(start_height: u32, entity: PubKey) -> Self {
+        Bench::with(start_height, &[format!("spark={entity}")])
+    }
+
+    pub fn with(start_height: u32, entities: &[String]) -> Self {
+        let mut args = vec!["--network".into(), "regtest".into(), "--start-height".into()];
+        args.push(start_height.to_string());
+        for entity in entities {
+            args.extend(["--entity".into(), entity.clone()]);
+        }
+        Bench { dir: TempDir::new().unwrap(), args }
+    }
+
+    /// The directory of the database called `name`.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `btkn <command>` on the database called `name`, with further arguments.
+    pub fn command(&self, command: &str, name: &str, source: &[String]) -> Command {
+        let mut args = vec![command.to_owned()];
+        args.extend(self.args.iter().cloned());
+        args.extend(["--data-dir".into(), self.data_dir(name).display().to_string()]);
+        args.extend(source.iter().cloned());
+        btkn(&args)
+    }
+
+    /// Brings a database up to date and returns the summary.
+    pub fn sync(&self, name: &str, source: &[String]) -> Value {
+        let text = output(self.command("sync", name, source).arg("--json"));
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+
+    /// All blocks with their state hashes and events.
+    pub fn events(&self, name: &str) -> String {
+        output(&mut btkn(&["events", "--data-dir", &self.data_dir(name).display().to_string()]))
+    }
+
+    /// The whole state.
+    pub fn dump(&self, name: &str) -> String {
+        output(&mut btkn(&["dump", "--data-dir", &self.data_dir(name).display().to_string()]))
+    }
+}
+
+/// Arguments for a node as the only source.
+pub fn node_args(url: &str, cookie: &Path) -> Vec<String> {
+    vec!["--rpc-url".into(), url.into(), "--rpc-cookie-file".into(), cookie.display().to_string()]
+}
+
+/// A `btkn run` that is ended with the test.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    agent: ureq::Agent,
+}
+
+impl Server {
+    /// Starts it on a free port and waits until it serves.
+    pub fn start(mut command: Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let url = log
+            .find_map(|line| line[line.find("http://")?..].split([',', ' ']).next().map(str::to_owned))
+            .expect("it says where it serves");
+        // The pipe must not fill up.
+        std::thread::spawn(move || log.for_each(drop));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        Server { child, url, agent: config.into() }
+    }
+
+    fn try_get(&self, path: &str) -> Option<(u16, Value)> {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().ok()?;
+        let status = response.status().as_u16();
+        Some((status, response.body_mut().read_json().unwrap_or(Value::Null)))
+    }
+
+    /// Status and body.
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.try_get(path).unwrap_or_else(|| panic!("no answer for {path}"))
+    }
+
+    /// Waits until `happened`.
+    pub fn wait(&self, what: &str, happened: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !happened() {
+            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain until {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the state is that of the block with this hash.
+    pub fn wait_for_tip(&self, hash: &str) {
+        self.wait(&format!("the tip is {hash}"), || {
+            let (status, body) = self.get("/v1/tokens");
+            status == 200 && body["as_of"]["block_hash"] == hash
+        });
+    }
+
+    /// Asks it to stop as Ctrl-C does; returns how long it took.
+    pub fn stop(mut self) -> Duration {
+        let started = Instant::now();
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        started.elapsed()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

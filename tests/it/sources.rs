@@ -1,0 +1,88 @@
+//! One chain from three sources: the state is the same, however the blocks arrive.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use btkn_indexer::chain::{Auth, BlockFiles, Node, NodeConfig, NodeWithFiles, Source};
+use btkn_indexer::protocol::Network;
+use btkn_indexer::stop::Stop;
+use btkn_indexer::store::Store;
+use btkn_indexer::sync::status::SyncStatus;
+use btkn_indexer::sync::{End, Options, Sync};
+use btkn_testkit::NodeOptions;
+
+use crate::kit::{Bench, node_args};
+
+fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/regtest").join(path)
+}
+
+/// The configuration of the fixture, without its source.
+fn fixture_bench() -> Bench {
+    let text = std::fs::read_to_string(fixture("btkn.toml")).unwrap();
+    let config: toml::Table = text.parse().unwrap();
+    let entities: Vec<String> = config["entity"].clone().try_into().unwrap();
+    Bench::with(config["start-height"].as_integer().unwrap() as u32, &entities)
+}
+
+/// Syncs a database of the bench, which exists already, with other options than the command line has.
+fn sync_in_process(bench: &Bench, name: &str, source: Box<dyn Source>, threads: usize, batch_blocks: usize) {
+    let rules = Store::open_read_only(&bench.data_dir("files")).unwrap().rules().clone();
+    let store = Arc::new(Store::open(&bench.data_dir(name), &rules).unwrap());
+    let (status, _) = tokio::sync::watch::channel(SyncStatus::starting());
+    let options = Options { threads, batch_blocks };
+    let mut sync = Sync::new(store, source, options, status, Stop::new()).unwrap();
+    assert_eq!(sync.catch_up().unwrap(), End::Done);
+}
+
+#[test]
+fn files_rpc_and_both_give_the_same_state_at_every_height() {
+    let bench = fixture_bench();
+    let blocks_dir = fixture("blocks").display().to_string();
+    let summary = bench.sync("files", &["--blocks-dir".into(), blocks_dir]);
+    let expected = (bench.events("files"), bench.dump("files"));
+    let facts: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("facts.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&summary["height"], &summary["block_hash"]),
+        (&facts["tip"]["height"], &facts["tip"]["hash"])
+    );
+
+    let node = NodeOptions::new().blocks_from(fixture("blocks")).start();
+    let rpc = node_args(&node.rpc_url(), &node.cookie_file());
+    let both =
+        [&["--bitcoin-dir".to_owned(), node.data_dir().display().to_string()], rpc.as_slice()].concat();
+    for (source, args) in [("rpc", &rpc), ("both", &both)] {
+        for threads in ["1", "4"] {
+            let name = format!("{source}-{threads}");
+            bench.sync(&name, &[args.as_slice(), &["--threads".into(), threads.into()]].concat());
+            assert_eq!((bench.events(&name), bench.dump(&name)), expected, "{name}");
+        }
+    }
+
+    let config =
+        NodeConfig { url: node.rpc_url(), auth: Auth::Cookie(node.cookie_file()), network: Network::Regtest };
+    for batch in [1, 7] {
+        let sources: [(&str, Box<dyn Source>); 3] = [
+            ("files", Box::new(BlockFiles::open(&fixture("blocks"), Network::Regtest).unwrap())),
+            ("rpc", Box::new(Node::new(config.clone()).unwrap())),
+            ("both", Box::new(NodeWithFiles::open(node.data_dir(), config.clone()).unwrap())),
+        ];
+        for (source, open) in sources {
+            let name = format!("{source}-batches-of-{batch}");
+            sync_in_process(&bench, &name, open, 2, batch);
+            assert_eq!((bench.events(&name), bench.dump(&name)), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_fixture_is_what_it_is_said_to_be() {
+    let bench = fixture_bench();
+    bench.sync("files", &["--blocks-dir".into(), fixture("blocks").display().to_string()]);
+    let golden = std::fs::read_to_string(fixture("expected.json")).unwrap();
+    assert_eq!(bench.dump("files"), golden, "the dump of the fixture has changed");
+    for state in ["pending", "matured", "revoked", "claimed", "unresolved"] {
+        assert!(golden.contains(&format!("\"state\":\"{state}\"")), "no exit is {state}");
+    }
+}
