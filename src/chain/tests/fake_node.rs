@@ -82,7 +82,9 @@ impl FakeNode {
     }
 
     pub fn fault(&self, method: &'static str, fault: Fault) {
-        self.change(|state| drop(state.faults.insert(method, fault)));
+        self.change(|state| {
+            state.faults.insert(method, fault);
+        });
     }
 
     pub fn calls(&self, method: &str) -> u32 {
