@@ -14,8 +14,11 @@ use super::types;
 use crate::ledger::entities::Entities;
 use crate::ledger::keys::{EntityIndex, KeyPart, Place};
 use crate::ledger::records::{Counter, SnapshotRecord, SnapshotState};
-use crate::ledger::tables::{BlockHeights, Blocks, Counters, Pending, Sequences, Snapshots};
+use crate::ledger::tables::{
+    BlockHeights, Blocks, Counters, Manifests, Notices, Pending, Sequences, Snapshots, Table,
+};
 use crate::ledger::view::{ReadError, View};
+use crate::protocol::manifest::{Manifest, SignedManifest};
 use crate::protocol::{Height, ManifestId};
 use crate::sync::status::SyncStatus;
 
@@ -100,6 +103,7 @@ impl<V: View> Reader<'_, V> {
     fn snapshot_row(&self, id: ManifestId) -> Result<types::Snapshot, ReadError> {
         let record = self.view.expect::<Snapshots>(&id)?;
         let (state, reason) = names::snapshot_state(record.state);
+        let manifest = self.manifest(id)?;
         Ok(types::Snapshot {
             entity: self.entity(record.entity)?,
             sequence: record.sequence,
@@ -110,6 +114,7 @@ impl<V: View> Reader<'_, V> {
             state,
             reason,
             decided_height: record.decided,
+            parent: manifest.parent,
             anchor: types::Anchor {
                 height: record.anchor_height,
                 block_hash: self.block(record.anchor_height)?.block_hash,
@@ -123,12 +128,40 @@ impl<V: View> Reader<'_, V> {
         })
     }
 
+    fn manifest(&self, id: ManifestId) -> Result<Manifest, ReadError> {
+        let record = self.view.expect::<Manifests>(&id)?;
+        let signed = SignedManifest::decode(&record.body.0);
+        signed.map(|signed| signed.manifest).map_err(|error| ReadError {
+            table: Manifests::NAME,
+            reason: format!("manifest {id} was accepted and does not decode: {error}"),
+        })
+    }
+
     fn chunks_seen(&self, record: &SnapshotRecord) -> Result<u16, ReadError> {
         if record.state != SnapshotState::Pending {
             return Ok(record.chunks_taken);
         }
         let pending = self.view.expect::<Pending>(&(record.entity, record.accepted))?;
         Ok(record.chunks.saturating_sub(pending.missing))
+    }
+}
+
+impl<V: View> Reader<'_, V> {
+    /// `/v1/notices`: the newest first.
+    pub fn notices(&self, limit: usize) -> Result<types::Notices, ApiError> {
+        let all = self.view.scan::<Notices>(&u16::LOWEST, &u16::HIGHEST);
+        // A ring: the newest has the highest number, wherever it stands.
+        let mut notices = all.map(|row| Ok(row?.1)).collect::<Result<Vec<_>, ReadError>>()?;
+        notices.sort_by_key(|notice| std::cmp::Reverse(notice.number));
+        let rows = notices.into_iter().take(limit).map(|notice| {
+            Ok(types::Notice {
+                txid: notice.txid,
+                vout: notice.vout,
+                block: self.block(notice.height)?,
+                reason: notice.reason,
+            })
+        });
+        Ok(types::Notices { notices: rows.collect::<Result<_, ReadError>>()? })
     }
 }
 

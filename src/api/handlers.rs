@@ -163,6 +163,12 @@ pub async fn snapshots_of_sequence(
     Ok(app.state(ask, move |reader| reader.snapshots_of_sequence(sequence, entity, &page)).await)
 }
 
+/// `GET /v1/notices`
+pub async fn notices(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    Ok(app.state(params.finish()?, move |reader| reader.notices(limit)).await)
+}
+
 /// `GET /health/live`: this process answers.
 pub async fn live(params: Params) -> Result<Response, ApiError> {
     params.refuse_rest()?;

@@ -59,6 +59,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/exits/{outpoint}", get(handlers::exits_of_output))
         .route("/v1/snapshots", get(handlers::snapshots))
         .route("/v1/snapshots/{sequence}", get(handlers::snapshots_of_sequence))
+        .route("/v1/notices", get(handlers::notices))
         .route("/health/live", get(handlers::live))
         .route("/health/ready", get(handlers::ready))
         .with_state(app);

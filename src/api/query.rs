@@ -60,13 +60,14 @@ impl Params {
         Some(self.left.swap_remove(index).1)
     }
 
+    /// Takes `limit` out.
+    pub fn limit(&mut self) -> Result<usize, ApiError> {
+        self.take("limit").map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text))
+    }
+
     /// Takes `limit` and `cursor` out.
     pub fn page(&mut self) -> Result<PageRequest, ApiError> {
-        let limit = match self.take("limit") {
-            Some(text) => parse_limit(&text)?,
-            None => DEFAULT_LIMIT,
-        };
-        Ok(PageRequest { limit, cursor: self.take("cursor") })
+        Ok(PageRequest { limit: self.limit()?, cursor: self.take("cursor") })
     }
 
     /// Ends the parsing: takes what every read may have, and refuses the rest.

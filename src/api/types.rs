@@ -502,6 +502,8 @@ pub struct Snapshot {
     pub reason: Option<&'static str>,
     /// Height at which it activated, failed or was superseded.
     pub decided_height: Option<Height>,
+    /// The manifest that it builds on; `null` for one that builds on none.
+    pub parent: Option<ManifestId>,
     /// The block as of which the entity speaks.
     pub anchor: Anchor,
     /// Spark time of the snapshot, Unix milliseconds, as its manifest says.
@@ -525,6 +527,27 @@ pub struct Anchor {
     pub height: Height,
     /// Its hash.
     pub block_hash: BlockHash,
+}
+
+/// `/v1/notices`
+#[derive(Clone, Debug, Serialize)]
+pub struct Notices {
+    /// The newest first.
+    pub notices: Vec<Notice>,
+}
+
+/// A message that was malformed or repeated, and had no effect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notice {
+    /// Its transaction.
+    pub txid: Txid,
+    /// Its output.
+    pub vout: u32,
+    /// Its block.
+    #[serde(flatten)]
+    pub block: BlockPlace,
+    /// What is wrong with it, for people.
+    pub reason: String,
 }
 
 /// `/health/live` and `/health/ready`

@@ -1,9 +1,13 @@
 //! Every path against what the vectors say about the state after their chain.
 
+use bitcoin::hashes::Hash;
 use serde_json::{Value, json};
 
 use super::{BLOCKS, Fixture, owner_address, token_address};
-use crate::protocol::PubKey;
+use crate::ledger::Overlay;
+use crate::ledger::records::Notice;
+use crate::ledger::tables::Notices;
+use crate::protocol::{Height, PubKey};
 
 #[tokio::test]
 async fn balances_are_those_of_the_vectors() {
@@ -179,6 +183,9 @@ async fn snapshots_are_those_of_the_vectors() {
             }
         }
     }
+    let body = fixture.ok("/v1/snapshots/2").await;
+    assert_eq!(body["snapshots"][0]["parent"], expected[0]["id"], "the delta builds on the first");
+    assert_eq!(body["snapshots"][1]["parent"], Value::Null);
     let second = fixture.pages("/v1/snapshots/2", "snapshots", 1).await;
     assert_eq!(
         second.iter().map(|row| &row["manifest_id"]).collect::<Vec<_>>(),
@@ -198,6 +205,30 @@ async fn a_pending_snapshot_counts_its_chunks() {
         );
     }
     assert_eq!(body["as_of"]["snapshots"][0]["sequence"], 1);
+}
+
+#[tokio::test]
+async fn notices_come_newest_first_whatever_their_place_in_the_ring() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.ok("/v1/notices").await["notices"], json!([]));
+    let store = fixture.app.store();
+    let mut state = Overlay::new(store.view());
+    for (slot, number) in [(0, 1000), (1, 1001), (998, 998), (999, 999)] {
+        let notice = Notice {
+            number,
+            height: Height(111),
+            txid: bitcoin::Txid::from_byte_array([3; 32]),
+            vout: 4,
+            reason: format!("number {number}"),
+        };
+        state.put::<Notices>(slot, notice).unwrap();
+    }
+    store.commit(&[(Height(112), state.into_changes())]).unwrap();
+    let notices = fixture.ok("/v1/notices?limit=3").await["notices"].take();
+    let reasons: Vec<_> = notices.as_array().unwrap().iter().map(|row| row["reason"].clone()).collect();
+    assert_eq!(reasons, ["number 1001", "number 1000", "number 999"]);
+    assert_eq!((&notices[0]["block_height"], &notices[0]["vout"]), (&json!(111), &json!(4)));
+    assert_eq!(fixture.get("/v1/notices?cursor=00").await.code(), "unknown_parameter");
 }
 
 #[tokio::test]
