@@ -10,6 +10,7 @@ mod run;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -138,6 +139,10 @@ fn write_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result
     serde_json::to_writer(out, value).map_err(io::Error::from)
 }
 
+/// How long what is under way may take to end. A node that hangs, or a very large snapshot, takes longer;
+/// then the process ends all the same: what is committed stays, and nothing is ever half written.
+const STOP_GRACE: Duration = Duration::from_millis(900);
+
 /// A flag that the first interrupt of the user raises; a second one ends the process at once.
 fn stop_on_interrupt() -> Result<Stop, Failure> {
     let stop = Stop::new();
@@ -148,6 +153,13 @@ fn stop_on_interrupt() -> Result<Stop, Failure> {
         }
         tracing::info!("stopping; once more ends the process at once");
         raised.request();
+        std::thread::spawn(|| {
+            std::thread::sleep(STOP_GRACE);
+            tracing::warn!(
+                "ended without waiting for what was under way; every block applied so far is kept"
+            );
+            std::process::exit(1);
+        });
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::Start(error.to_string()))?;
     Ok(stop)

@@ -12,6 +12,7 @@ use super::{Failure, stop_on_interrupt, write_json};
 use crate::api::{self, App};
 use crate::chain::{BlockFiles, Node, NodeWithFiles, Source, SourceError};
 use crate::config::{Config, SourceConfig};
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::sync::status::SyncStatus;
 use crate::sync::{End, Options, Summary, Sync};
@@ -22,7 +23,7 @@ const READ_GRACE: Duration = Duration::from_millis(100);
 /// Catches up and ends.
 pub fn sync(config: &Config) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let (source, store) = open(config)?;
+    let (source, store) = open(config, &stop)?;
     let (status, _) = watch::channel(SyncStatus::starting());
     let mut sync = Sync::new(store, source, options(config), status, stop)?;
     let end = sync.catch_up()?;
@@ -36,7 +37,7 @@ pub fn sync(config: &Config) -> Result<(), Failure> {
 /// Catches up, follows and serves until it is asked to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let (source, store) = open(config)?;
+    let (source, store) = open(config, &stop)?;
     let (status, progress) = watch::channel(SyncStatus::starting());
     let mut sync = Sync::new(store.clone(), source, options(config), status, stop.clone())?;
 
@@ -62,14 +63,16 @@ fn options(config: &Config) -> Options {
 }
 
 /// The source comes first: a mistake there must not leave an empty database behind.
-fn open(config: &Config) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
-    let source = open_source(config)?;
+fn open(config: &Config, stop: &Stop) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
+    let source = open_source(config, stop)?;
     Ok((source, Arc::new(Store::open(&config.data_dir, &config.rules)?)))
 }
 
-fn open_source(config: &Config) -> Result<Box<dyn Source>, SourceError> {
+fn open_source(config: &Config, stop: &Stop) -> Result<Box<dyn Source>, SourceError> {
     Ok(match &config.source {
-        SourceConfig::BlockFiles { dir } => Box::new(BlockFiles::open(dir, config.rules.network)?),
+        SourceConfig::BlockFiles { dir } => {
+            Box::new(BlockFiles::open(dir, config.rules.network)?.stopping_with(stop.clone()))
+        }
         SourceConfig::Node(node) => Box::new(Node::new(node.clone())?),
         SourceConfig::NodeWithFiles { bitcoin_dir, node } => {
             Box::new(NodeWithFiles::open(bitcoin_dir, node.clone())?)

@@ -328,6 +328,8 @@ impl Sync {
                 }
                 Err(Interrupt::Stopped) => return Ok(None),
                 Err(Interrupt::Fatal(e)) => return Err(e),
+                // What was interrupted asks to be tried again; that is no news.
+                Err(Interrupt::Retry(_)) if self.stop.requested() => return Ok(None),
                 Err(Interrupt::Retry(reason)) => {
                     if said.as_ref() != Some(&reason) {
                         tracing::warn!("{reason}; trying again until it passes");
