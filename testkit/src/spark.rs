@@ -211,7 +211,7 @@ impl Spark {
             token,
             amount: Amount(amount),
         };
-        self.set.insert(outpoint, ttxo.clone());
+        self.set.insert(outpoint, ttxo);
         ttxo
     }
 

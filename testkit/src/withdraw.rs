@@ -32,7 +32,7 @@ impl Exit {
     pub fn of(ttxo: &Ttxo) -> Self {
         let script = script_pubkey(&ttxo.revocation, ttxo.locktime, &ttxo.owner)
             .expect("revocation keys of the kit are on the curve");
-        Exit { ttxo: ttxo.clone(), value: ttxo.bond, script, vout: None }
+        Exit { ttxo: *ttxo, value: ttxo.bond, script, vout: None }
     }
 
     /// Puts another value into the bond's output, in satoshis.
@@ -139,7 +139,7 @@ impl Regtest {
         outputs.push(silent(&announcement.script()));
         outputs.extend(more.iter().map(silent));
         let tx = self.pay(outputs);
-        let ttxos: Vec<Ttxo> = exits.iter().map(|exit| exit.ttxo.clone()).collect();
+        let ttxos: Vec<Ttxo> = exits.iter().map(|exit| exit.ttxo).collect();
         let holders = ttxos.iter().map(|ttxo| spark.holder(&ttxo.owner)).collect();
         Withdrawal { tx, ttxos, announcement, holders }
     }
