@@ -46,7 +46,7 @@ impl Place {
         vec!["--network", "regtest", "--entity", entity, "--blocks-dir", "blocks", "--data-dir", "data"]
     }
 
-    fn sync(&self, more: &[&str]) -> Output {
+    pub fn sync(&self, more: &[&str]) -> Output {
         let entity = format!("a={KEY}");
         self.run(&[&["sync"], self.sync_options(&entity).as_slice(), more].concat())
     }
@@ -56,20 +56,20 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn last_json(output: &Output) -> Value {
+pub fn last_json(output: &Output) -> Value {
     let text = stdout(output);
     serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-fn assert_done(output: &Output) {
+pub fn assert_done(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
 }
 
-fn assert_fails(output: &Output, code: i32, text: &str) {
+pub fn assert_fails(output: &Output, code: i32, text: &str) {
     assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
     assert!(stderr(output).contains(text), "{text:?} is not in: {}", stderr(output));
     assert_eq!(stdout(output), "");

@@ -3,6 +3,7 @@
 
 mod cli;
 mod cli_run;
+mod damage;
 mod follow;
 mod kit;
 mod mini_chain;
