@@ -36,6 +36,7 @@ fixture: ## make fixtures/regtest/ again with a real Bitcoin Core
 	BITCOIND="$$(scripts/bitcoind)" cargo run -q -p btkn-testkit --bin fixture -- fixtures/regtest
 
 deny: ## licences, bans and sources of the dependencies (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "install it first: cargo install cargo-deny --locked" >&2; exit 2; }
 	cargo deny check licenses bans sources
 
 bench: ## benchmarks, in the release profile
