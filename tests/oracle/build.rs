@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use bitcoin::hashes::Hash;
-use bitcoin::secp256k1::Keypair;
+use bitcoin::secp256k1::{Keypair, Message};
 use bitcoin::{BlockHash, OutPoint, Txid};
 use btkn_indexer::protocol::announcement::TokenAnnouncement;
 use btkn_indexer::protocol::chunk::{Chunk, ChunkToken};
@@ -30,11 +30,23 @@ pub const NETWORK: Network = Network::Regtest;
 /// A manifest that was made, with its chunks and the set it stands for.
 struct Draft {
     entity: usize,
+    key: u8,
     id: ManifestId,
     sequence: u64,
     body: Vec<u8>,
     chunks: Vec<Vec<u8>>,
     set: BTreeMap<SparkOutPoint, Ttxo>,
+}
+
+impl Draft {
+    /// The same manifest under another signature, which its id does not cover.
+    fn signed_again(&self) -> Vec<u8> {
+        let Ok(mut signed) = SignedManifest::decode(&self.body) else { return self.body.clone() };
+        let message = Message::from_digest(signed.id.0);
+        let signature = SECP.sign_schnorr_with_aux_rand(&message, &keypair(self.key), &[7; 32]);
+        signed.signature = Signature(signature.serialize());
+        signed.encode()
+    }
 }
 
 /// What outlives a reorganisation: manifests can confirm again.
@@ -71,8 +83,10 @@ pub fn entity_key(entity: usize, key: usize) -> u8 {
 const UNFOLLOWED: u8 = 99;
 
 pub fn config(start: u32, entities: &[Vec<u32>]) -> Config {
+    // Some keys are valid, and some already replaced, before the first block that is applied.
+    let first = start.saturating_sub(3);
     let keys = |(entity, from): (usize, &Vec<u32>)| {
-        let key = |(key, offset): (usize, &u32)| (public(entity_key(entity, key)), start + offset);
+        let key = |(key, offset): (usize, &u32)| (public(entity_key(entity, key)), first + offset);
         from.iter().enumerate().map(key).collect()
     };
     Config { network: NETWORK, start, entities: entities.iter().enumerate().map(keys).collect() }
@@ -161,9 +175,10 @@ impl Builder {
                 }
                 self.publish(draw, publish);
             }
-            Op::Manifest(steps) => {
-                if let Some(draft) = back(&self.drafts, *steps) {
-                    draw.inscribe(EnvelopeKind::Manifest, draft.body.clone());
+            Op::Manifest { draft, signed_again } => {
+                if let Some(draft) = back(&self.drafts, *draft) {
+                    let body = if *signed_again { draft.signed_again() } else { draft.body.clone() };
+                    draw.inscribe(EnvelopeKind::Manifest, body);
                 }
             }
             Op::Chunk(steps, chunk) => {
@@ -288,7 +303,7 @@ impl Builder {
         }
         let (id, sequence, set) = (signed.id, manifest.sequence, content.set);
         draw.deliver(publish.deliver, &body, &chunks);
-        self.drafts.push(Draft { entity, id, sequence, body, chunks, set });
+        self.drafts.push(Draft { entity, key, id, sequence, body, chunks, set });
     }
 
     /// The parent of a delta and its set; nothing for a full snapshot.

@@ -86,7 +86,7 @@ fn seen(chains: usize) -> BTreeMap<String, usize> {
     let mut seen = Seen::default();
     for _ in 0..chains {
         let plan = plan().new_tree(&mut runner).expect("a plan").current();
-        let mut run = Run::new(Oracle::new(build::config(plan.start, &plan.entities)), false);
+        let mut run = Run::new(Oracle::new(build::config(plan.start, &plan.entities)), 0);
         for step in &plan.steps {
             // Reorganisations only forget what happened.
             if let Step::Block(txs) = step {

@@ -17,7 +17,7 @@ use btkn_indexer::ledger::{
 };
 use btkn_indexer::protocol::Height;
 use btkn_indexer::scan::messages::BlockMessages;
-use btkn_indexer::store::Store;
+use btkn_indexer::store::{Store, StoreView};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestCaseResult};
 
@@ -46,12 +46,52 @@ struct Run {
     oracles: Vec<Oracle>,
     /// All changes up to and including each block.
     changes: Vec<ChangeSet>,
-    store: Option<(Store, tempfile::TempDir)>,
+    disk: Option<Disk>,
+}
+
+/// A store, and blocks that are not committed yet.
+struct Disk {
+    store: Store,
+    run: Vec<(Height, ChangeSet)>,
+    /// How many blocks are committed at once.
+    run_length: usize,
+    _dir: tempfile::TempDir,
+}
+
+impl Disk {
+    fn open(rules: &Rules, run_length: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), rules).expect("a new store");
+        Disk { store, run: Vec::new(), run_length, _dir: dir }
+    }
+
+    /// The state after the last block, committed or not.
+    fn view(&self) -> Overlay<StoreView<'_>> {
+        let mut view = Overlay::new(self.store.view());
+        self.run.iter().for_each(|(_, changes)| view.absorb(changes));
+        view
+    }
+
+    fn add(&mut self, height: Height, changes: ChangeSet) {
+        self.run.push((height, changes));
+        if self.run.len() >= self.run_length {
+            self.commit();
+        }
+    }
+
+    fn commit(&mut self) {
+        self.store.commit(&std::mem::take(&mut self.run)).expect("a commit");
+    }
+
+    fn undo(&mut self, height: Height) {
+        self.commit();
+        self.store.undo(height).expect("an undo");
+    }
 }
 
 fn run(plan: &Plan) -> TestCaseResult {
     let config = build::config(plan.start, &plan.entities);
-    let mut run = Run::new(Oracle::new(config), plan.stored);
+    let mut run = Run::new(Oracle::new(config), plan.run);
     for step in &plan.steps {
         match step {
             Step::Block(txs) => run.block(txs)?,
@@ -62,7 +102,7 @@ fn run(plan: &Plan) -> TestCaseResult {
 }
 
 impl Run {
-    fn new(oracle: Oracle, stored: bool) -> Self {
+    fn new(oracle: Oracle, run_length: usize) -> Self {
         let config = &oracle.config;
         let entity = |(number, keys): (usize, &Vec<_>)| EntityConfig {
             name: format!("entity {number}"),
@@ -74,12 +114,9 @@ impl Run {
         let entities = config.entities.iter().enumerate().map(entity).collect();
         let entities = Entities::new(entities).expect("entities that obey the rules");
         let rules = Rules { network: config.network, start_height: Height(config.start), entities };
-        let store = stored.then(|| {
-            let dir = tempfile::tempdir().expect("a temporary directory");
-            (Store::open(dir.path(), &rules).expect("a new store"), dir)
-        });
+        let disk = (run_length > 0).then(|| Disk::open(&rules, run_length));
         let builder = Builder::new();
-        Run { rules, builder, oracles: vec![oracle], changes: vec![ChangeSet::default()], store }
+        Run { rules, builder, oracles: vec![oracle], changes: vec![ChangeSet::default()], disk }
     }
 
     fn oracle(&self) -> &Oracle {
@@ -115,16 +152,16 @@ impl Run {
     }
 
     fn apply(&mut self, messages: &BlockMessages) -> TestCaseResult {
-        let applied = match &self.store {
-            Some((store, _)) => apply_block(store.view(), &self.rules, messages),
+        let applied = match &self.disk {
+            Some(disk) => apply_block(disk.view(), &self.rules, messages),
             None => apply_block(self.state(), &self.rules, messages),
         };
         let applied = applied.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let done = self.oracle().blocks.last().expect("a block was applied");
         prop_assert_eq!(&events::lines(&applied.events), &done.events);
         prop_assert_eq!(applied.tip.state_hash.0, done.state_hash);
-        if let Some((store, _)) = &self.store {
-            store.commit(&[(applied.tip.height, applied.changes.clone())]).expect("a commit");
+        if let Some(disk) = &mut self.disk {
+            disk.add(applied.tip.height, applied.changes.clone());
         }
         let mut changes = self.changes.last().expect("there is always one").clone();
         changes.absorb(&applied.changes);
@@ -135,8 +172,9 @@ impl Run {
     fn step_back(&mut self, depth: usize) -> TestCaseResult {
         let depth = depth.min(self.changes.len() - 1);
         for _ in 0..depth {
-            if let Some((store, _)) = &self.store {
-                store.undo(Height(self.oracle().tip())).expect("an undo");
+            let tip = Height(self.oracle().tip());
+            if let Some(disk) = &mut self.disk {
+                disk.undo(tip);
             }
             self.oracles.pop();
             self.changes.pop();
@@ -145,10 +183,10 @@ impl Run {
     }
 
     fn compare(&self) -> TestCaseResult {
-        match &self.store {
-            Some((store, _)) => {
-                self.compare_view(&store.view())?;
-                prop_assert_eq!(compare::same_rows(&store.view(), &self.state()), Ok(()));
+        match &self.disk {
+            Some(disk) => {
+                self.compare_view(&disk.view())?;
+                prop_assert_eq!(compare::same_rows(&disk.view(), &self.state()), Ok(()));
                 Ok(())
             }
             None => self.compare_view(&self.state()),

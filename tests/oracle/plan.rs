@@ -8,10 +8,10 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub start: u32,
-    /// For each entity, how many blocks after the start each of its keys becomes valid.
+    /// For each entity, the from-heights of its keys, counted from a little below the start.
     pub entities: Vec<Vec<u32>>,
-    /// Whether the blocks go through a store on disk.
-    pub stored: bool,
+    /// How many blocks are committed at once to a store on disk; 0 where there is none.
+    pub run: usize,
     pub steps: Vec<Step>,
 }
 
@@ -26,8 +26,11 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub enum Op {
     Publish(Publish),
-    /// A manifest once more; counted back from the last made.
-    Manifest(usize),
+    /// A manifest once more, perhaps under another signature; counted back from the last made.
+    Manifest {
+        draft: usize,
+        signed_again: bool,
+    },
     /// A chunk that a pending manifest waits for.
     Wanted(usize),
     /// A chunk of a manifest, wanted or not.
@@ -158,6 +161,7 @@ pub enum Bond {
 }
 
 pub fn plan() -> impl Strategy<Value = Plan> {
+    let run = prop_oneof![17 => Just(0usize), 1 => Just(1), 2 => 2..5usize];
     let first = prop_oneof![9 => Just(0u32), 1 => 1..4u32];
     let entity = (first, vec(0..7u32, 0..3)).prop_map(|(first, mut keys)| {
         keys.push(first);
@@ -165,13 +169,8 @@ pub fn plan() -> impl Strategy<Value = Plan> {
         keys.dedup();
         keys
     });
-    (
-        prop_oneof![Just(0u32), Just(1), Just(101)],
-        vec(entity, 1..=3),
-        prop::bool::weighted(0.15),
-        vec(step(), 1..24),
-    )
-        .prop_map(|(start, entities, stored, steps)| Plan { start, entities, stored, steps })
+    (prop_oneof![Just(0u32), Just(1), Just(101)], vec(entity, 1..=3), run, vec(step(), 1..24))
+        .prop_map(|(start, entities, run, steps)| Plan { start, entities, run, steps })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -185,7 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         60 => publish().prop_map(Op::Publish),
-        4 => (0..5usize).prop_map(Op::Manifest),
+        4 => (0..5usize, any::<bool>()).prop_map(|(draft, signed_again)| Op::Manifest { draft, signed_again }),
         24 => (0..6usize).prop_map(Op::Wanted),
         6 => (0..5usize, 0..4usize).prop_map(|(draft, chunk)| Op::Chunk(draft, chunk)),
         1 => (entity(), 50..80usize, any::<bool>())
