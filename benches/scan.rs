@@ -23,7 +23,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// A spend of a segwit output to two others; every tenth carries an inscription of 4 kB.
 fn transaction(seed: u64) -> Transaction {
     let txid = Txid::from_slice(&noise(seed, 32)).expect("32 bytes");
-    let witness = if seed % 10 == 0 {
+    let witness = if seed.is_multiple_of(10) {
         let image = noise(seed + 1, 4_000);
         let mut script = vec![0x00, 0x63, 3, b'o', b'r', b'd', 1, 1, 9];
         script.extend_from_slice(b"image/png\x00");

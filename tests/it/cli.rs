@@ -1,7 +1,5 @@
 //! `btkn sync`, `events` and `dump`: what they print, how they end, and what they leave behind.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a test that meets the unexpected shall fail
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,7 +1,5 @@
 //! `btkn run`: it serves, answers while it is read from outside, and ends when it is told to.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a test that meets the unexpected shall fail
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};

@@ -1,6 +1,9 @@
 //! Tests from the outside: the real binary and, through the test kit, a real Bitcoin Core. One binary, so
 //! that it is linked once.
 
+// What fails in a helper of a test is a failed test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod cli;
 mod cli_run;
 mod damage;

@@ -1,7 +1,5 @@
 //! A regtest chain of a few blocks, made without a node and written as Bitcoin Core writes block files.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a test that meets the unexpected shall fail
-
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};

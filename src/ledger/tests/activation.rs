@@ -49,7 +49,8 @@ fn each_reason_to_fail() {
     let (a, b, c) = (ttxo(1, "anna", 10), ttxo(2, "ben", 20), ttxo(3, "cleo", 30));
     let mutated = Ttxo { amount: Amount(11), ..a };
     let huge = Ttxo { amount: Amount(u128::MAX), ..c };
-    let cases: [(FailReason, SnapshotKind, Vec<Vec<u8>>, Vec<Ttxo>); 13] = [
+    type Case = (FailReason, SnapshotKind, Vec<Vec<u8>>, Vec<Ttxo>);
+    let cases: [Case; 13] = [
         (FailReason::MalformedChunk, Full, vec![vec![0xff]], vec![]),
         (FailReason::SpentInFull, Full, vec![chunk(&[a], &[b])], vec![a]),
         (FailReason::DuplicateTtxo, Full, vec![chunk(&[a, a], &[])], vec![a]),
