@@ -1,6 +1,6 @@
 //! Reorganisations: blocks that the best chain no longer holds are taken back, newest first.
 
-use super::status::Phase;
+use super::status::{CLOSE, Phase};
 use super::{Interrupt, Sync, SyncError, batch, short};
 use crate::chain::BlockId;
 use crate::ledger::View;
@@ -29,7 +29,8 @@ impl Sync {
             return Ok(Some(tip));
         }
         let depth = tip.height.0 - fork.0;
-        self.far_from_tip(Phase::Reorganising, depth);
+        // A shallow one is over in a moment; what is in between is as true as any block behind the tip.
+        self.phase(if depth > CLOSE { Phase::Reorganising } else { Phase::CatchingUp });
         tracing::info!("reorganisation: {depth} blocks from {} back to height {fork}", short(&tip));
         for height in (fork.0 + 1..=tip.height.0).rev().map(Height) {
             if self.stop.requested() {

@@ -31,10 +31,6 @@ use status::{Phase, SyncStatus};
 /// Shortest and longest pause before something that failed is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// A state that is this many blocks behind is as good as the network's own delay: answers name the block
-/// that they rest on. Only beyond that it counts as catching up, or as reorganising.
-const NEAR: u32 = 2;
-
 /// How long one wait for a new block lasts, so that a request to stop is soon seen.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -265,13 +261,6 @@ impl Sync {
         Ok(tip)
     }
 
-    /// Enters a phase in which the state is not what readers expect, unless it soon will be.
-    fn far_from_tip(&self, phase: Phase, blocks: u32) {
-        if blocks > NEAR || self.status.borrow().phase != Phase::Following {
-            self.phase(phase);
-        }
-    }
-
     fn phase(&self, phase: Phase) {
         self.status.send_if_modified(|status| {
             let changed = status.phase != phase;
@@ -298,7 +287,7 @@ impl Sync {
         if next > best.height {
             return self.done();
         }
-        self.far_from_tip(Phase::CatchingUp, best.height.0 - next.0 + 1);
+        self.phase(Phase::CatchingUp);
         self.apply_batch(next, best, tip)
     }
 

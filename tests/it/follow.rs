@@ -63,7 +63,7 @@ fn reorganisations_remove_and_restore_a_snapshot_and_an_exit() {
         server.wait_for_tip(&winner.hash.to_string());
         assert_eq!(bench.dump("following"), with_both, "depth {depth}");
     }
-    let took = server.stop();
+    let (took, _) = server.end("-INT");
     assert!(took < Duration::from_secs(5), "it took {took:?} to stop");
 }
 

@@ -1,6 +1,6 @@
 //! Runs the real binary in directories of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ pub struct Server {
 impl Server {
     /// Starts it on a free port and waits until it serves.
     pub fn start(mut command: Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let url = log
@@ -108,42 +108,44 @@ impl Server {
         Server { child, url, agent: config.into() }
     }
 
-    fn try_get(&self, path: &str) -> Option<(u16, Value)> {
-        let mut response = self.agent.get(format!("{}{path}", self.url)).call().ok()?;
-        let status = response.status().as_u16();
-        Some((status, response.body_mut().read_json().unwrap_or(Value::Null)))
-    }
-
     /// Status and body.
     pub fn get(&self, path: &str) -> (u16, Value) {
-        self.try_get(path).unwrap_or_else(|| panic!("no answer for {path}"))
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        let status = response.status().as_u16();
+        (status, response.body_mut().read_json().unwrap())
     }
 
-    /// Waits until `happened`.
-    pub fn wait(&self, what: &str, happened: impl Fn() -> bool) {
+    /// Waits until the status is as expected; returns it.
+    pub fn wait_for(&self, what: &str, happened: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
-        while !happened() {
-            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain until {what}");
+        loop {
+            let (_, status) = self.get("/v1/status");
+            if happened(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}: {status}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Waits until the state is that of the block with this hash.
+    /// Waits until the state is that of the block with this hash, and the node has no other.
     pub fn wait_for_tip(&self, hash: &str) {
-        self.wait(&format!("the tip is {hash}"), || {
-            let (status, body) = self.get("/v1/tokens");
-            status == 200 && body["as_of"]["block_hash"] == hash
+        self.wait_for(&format!("the block {hash}"), |status| {
+            status["synced"] == true && status["as_of"]["block_hash"] == hash
         });
     }
 
-    /// Asks it to stop as Ctrl-C does; returns how long it took.
-    pub fn stop(mut self) -> Duration {
-        let started = Instant::now();
+    /// Sends a signal and waits for the end; returns how long it took and the last line of its output.
+    pub fn end(mut self, signal: &str) -> (Duration, Value) {
+        let asked = Instant::now();
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}");
-        started.elapsed()
+        let took = asked.elapsed();
+        assert_eq!(status.code(), Some(0), "{status}");
+        let mut output = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        (took, serde_json::from_str(output.lines().last().unwrap()).unwrap())
     }
 }
 
