@@ -23,6 +23,7 @@ Examples:
     curl 127.0.0.1:3080/v1/status
     btkn events --from 890000
     btkn dump > state.json
+    btkn check
 
 Every option can also be set in the environment (--data-dir is BTKN_DATA_DIR, several entities
 are separated by commas) or in a TOML file named by --config (data-dir = \"…\", entity = [\"…\"]).
@@ -67,6 +68,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Print the whole state at the tip as JSON in a fixed order
     Dump(PlaceArgs),
+    /// Test the database against itself: indexes, sums, roots, state hashes and undo records
+    Check(PlaceArgs),
 }
 
 /// Which database.

@@ -9,7 +9,6 @@ mod run;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -21,7 +20,7 @@ use crate::protocol::Height;
 use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
-use crate::{ledger, logging};
+use crate::{check, ledger, logging};
 
 use args::{Arguments, Command, EventsArgs, PlaceArgs};
 
@@ -48,6 +47,11 @@ enum Failure {
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot start: {0}")]
     Start(String),
+    #[error(
+        "the database contradicts itself in {count} places; keep it for a report, and recover the state \
+         from blocks in another --data-dir"
+    )]
+    Inconsistent { count: u64 },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
@@ -90,6 +94,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             let store = open_to_read(place)?;
             dump::dump(&store.view(), store.rules(), &mut BufWriter::new(io::stdout().lock()))
         }
+        Command::Check(place) => check_database(&open_to_read(place)?),
     }
 }
 
@@ -99,10 +104,25 @@ fn configure(options: Options, place: &PlaceArgs) -> Result<Config, Failure> {
     Ok(Config::resolve(&layers, &surroundings)?)
 }
 
-fn open_to_read(place: &PlaceArgs) -> Result<Arc<Store>, Failure> {
+fn open_to_read(place: &PlaceArgs) -> Result<Store, Failure> {
     let surroundings = Surroundings { variable: &|name| std::env::var_os(name) };
     let layers = surroundings.layers(place.options(), place.config.as_deref())?;
-    Ok(Arc::new(Store::open_read_only(&surroundings.data_dir(&layers)?)?))
+    Ok(Store::open_read_only(&surroundings.data_dir(&layers)?)?)
+}
+
+fn check_database(store: &Store) -> Result<(), Failure> {
+    let report = check::check(store)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    for violation in &report.violations {
+        writeln!(out, "{violation}")?;
+    }
+    if report.count > 0 {
+        out.flush()?;
+        return Err(Failure::Inconsistent { count: report.count });
+    }
+    let height = store.tip()?.map_or("nothing applied yet".into(), |tip| format!("height {}", tip.height));
+    writeln!(out, "{height}: {} rows, all as they should be", report.rows)?;
+    Ok(out.flush()?)
 }
 
 /// What `btkn events` prints for a block.

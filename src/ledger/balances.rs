@@ -101,7 +101,8 @@ pub fn move_share<V: View>(
 }
 
 impl Balance {
-    fn with(mut self, share: Share, amount: Amount) -> Option<Balance> {
+    /// With an amount added to one of its sums; `None` if that overflows.
+    pub(crate) fn with(mut self, share: Share, amount: Amount) -> Option<Balance> {
         match share {
             Share::Available => self.available = self.available.checked_add(amount)?,
             Share::Exiting => self.exiting = self.exiting.add(amount)?,

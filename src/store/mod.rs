@@ -167,6 +167,12 @@ impl Store {
         Ok(changes)
     }
 
+    /// Whether a block can be taken back.
+    pub fn has_undo(&self, height: Height) -> Result<bool, StoreError> {
+        let first = self.db.get_pinned_cf(self.family(UNDO)?, (height, 0u32).to_key());
+        Ok(first.map_err(|e| self.failed(e))?.is_some())
+    }
+
     /// Makes sure that everything is on the disk; called before a clean end.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|e| self.failed(e))

@@ -75,9 +75,11 @@ impl Bench {
         output(&mut btkn(&["events", "--data-dir", &self.data_dir(name).display().to_string()]))
     }
 
-    /// The whole state.
+    /// The whole state, of a database that must not contradict itself.
     pub fn dump(&self, name: &str) -> String {
-        output(&mut btkn(&["dump", "--data-dir", &self.data_dir(name).display().to_string()]))
+        let place = ["--data-dir", &self.data_dir(name).display().to_string()];
+        output(btkn(&["check"]).args(place));
+        output(btkn(&["dump"]).args(place))
     }
 }
 

@@ -1,0 +1,96 @@
+use super::*;
+use crate::ledger::keys::EntityIndex;
+use crate::ledger::records::{Balance, Unit};
+use crate::ledger::tables::{Balances, Holders, Maturing, Standing, Supply, Watched};
+use crate::ledger::tests::vectors::published_chain;
+use crate::ledger::view::Empty;
+use crate::ledger::{Overlay, apply_block};
+use crate::protocol::{Amount, Height};
+use tempfile::TempDir;
+
+/// A database with the published chain, up to its tip.
+fn database() -> (TempDir, Store) {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    for block in &blocks {
+        let applied = apply_block(&store.view(), &rules, block).unwrap();
+        store.commit(&[(applied.tip.height, applied.changes)]).unwrap();
+    }
+    (dir, store)
+}
+
+/// Writes one row past all rules, in the undo record of a block that does not exist.
+fn tamper<T: Table>(store: &Store, key: T::Key, value: Option<T::Value>) {
+    let mut changes = Overlay::new(Empty);
+    match value {
+        Some(value) => changes.put::<T>(key, value).unwrap(),
+        None => {
+            changes.put::<T>(key.clone(), first::<T>(store).1).unwrap();
+            changes.delete::<T>(key).unwrap();
+        }
+    }
+    store.commit(&[(Height(u32::MAX), changes.changes().clone())]).unwrap();
+}
+
+fn first<T: Table>(store: &Store) -> (T::Key, T::Value) {
+    let view = store.view();
+    view.scan::<T>(&T::Key::LOWEST, &T::Key::HIGHEST).next().expect("the table has rows").unwrap()
+}
+
+/// The tables in which violations are found.
+fn tables(store: &Store) -> Vec<&'static str> {
+    let report = check(store).unwrap();
+    assert_eq!(report.count as usize, report.violations.len());
+    report.violations.iter().map(|violation| violation.table).collect()
+}
+
+#[test]
+fn a_good_database_has_no_violation_at_any_height() {
+    let (_dir, store) = database();
+    while let Some(tip) = store.tip().unwrap() {
+        let report = check(&store).unwrap();
+        assert!(report.violations.is_empty(), "at {}: {:#?}", tip.height, report.violations);
+        assert!(report.rows > 0);
+        store.undo(tip.height).unwrap();
+    }
+    assert!(check(&store).unwrap().violations.is_empty());
+}
+
+#[test]
+fn a_wrong_balance_is_found() {
+    let (_dir, store) = database();
+    let (key, balance) = first::<Balances>(&store);
+    let wrong = Balance { available: balance.available.checked_add(Amount(1)).unwrap(), ..balance };
+    tamper::<Balances>(&store, key, Some(wrong));
+    assert_eq!(tables(&store), ["balances"]);
+}
+
+#[test]
+fn missing_and_surplus_rows_of_indexes_are_found() {
+    let (_dir, store) = database();
+    tamper::<Holders>(&store, first::<Holders>(&store).0, None);
+    tamper::<Maturing>(&store, (Height(1), first::<Standing>(&store).1), Some(Unit));
+    tamper::<Watched>(&store, first::<Watched>(&store).0, None);
+    assert_eq!(tables(&store), ["watched", "maturing", "holders"]);
+}
+
+#[test]
+fn a_wrong_total_and_a_standing_exit_that_is_gone_are_found() {
+    let (_dir, store) = database();
+    let ((token, _), total) = first::<Supply>(&store);
+    tamper::<Supply>(&store, (token, EntityIndex(0)), Some(total.checked_add(Amount(1)).unwrap()));
+    tamper::<Standing>(&store, first::<Standing>(&store).0, None);
+    assert_eq!(tables(&store), ["standing", "supply", "balances"]);
+}
+
+#[test]
+fn a_block_that_was_changed_or_lost_is_found() {
+    let (_dir, store) = database();
+    let (height, mut block) = first::<Blocks>(&store);
+    block.events.push_str("token nobody\n");
+    tamper::<Blocks>(&store, height, Some(block));
+    assert_eq!(tables(&store), ["blocks"]);
+    tamper::<Blocks>(&store, Height(114), None);
+    assert!(tables(&store).iter().filter(|table| **table == "blocks").count() > 1);
+}
