@@ -14,7 +14,7 @@ fn database() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path(), &rules).unwrap();
     for block in &blocks {
-        let applied = apply_block(&store.view(), &rules, block).unwrap();
+        let applied = apply_block(store.view(), &rules, block).unwrap();
         store.commit(&[(applied.tip.height, applied.changes)]).unwrap();
     }
     (dir, store)
