@@ -356,6 +356,12 @@ impl Content {
             Flaw::SpentInFull if kind == SnapshotKind::Full => self.spent.push(some.outpoint),
             Flaw::CreatedTwice => self.created.extend(self.created.first().copied()),
             Flaw::CreatedAgain => self.created.extend(old.values().next().copied()),
+            Flaw::SpentAndCreated => {
+                if let Some(ttxo) = old.values().find(|ttxo| !self.spent.contains(&ttxo.outpoint)) {
+                    self.created.push(*ttxo);
+                    self.spent.push(ttxo.outpoint);
+                }
+            }
             Flaw::SpentTwice => self.spent.extend(self.spent.first().copied()),
             Flaw::SpentUnknown => {
                 let unknown = (0..TTXOS).map(ttxo).find(|ttxo| !old.contains_key(&ttxo.outpoint));

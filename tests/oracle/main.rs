@@ -158,7 +158,12 @@ impl Run {
         };
         let applied = applied.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let done = self.oracle().blocks.last().expect("a block was applied");
-        prop_assert_eq!(&events::lines(&applied.events), &done.events);
+        let (height, lines) = (applied.tip.height, events::lines(&applied.events));
+        prop_assert!(
+            lines == done.events,
+            "events of block {height} differ:\nledger:\n{lines}oracle:\n{}",
+            done.events
+        );
         prop_assert_eq!(applied.tip.state_hash.0, done.state_hash);
         if let Some(disk) = &mut self.disk {
             disk.add(applied.tip.height, applied.changes.clone());
