@@ -10,7 +10,7 @@ use crate::ledger::records::{Balance, TokenRecord};
 use crate::ledger::tables::{Announcements, Balances, Holders, Supply, Tokens};
 use crate::ledger::view::{ReadError, View};
 use crate::protocol::token::Layer;
-use crate::protocol::{Amount, OwnerKey, PubKey, TokenId};
+use crate::protocol::{Amount, OwnerKey, PubKey, TokenId, address};
 
 impl<V: View> Reader<'_, V> {
     /// `/v1/tokens`
@@ -116,6 +116,7 @@ impl<V: View> Reader<'_, V> {
         let row = self.view.expect::<Announcements>(&token_id)?;
         Ok(Some(types::Announcement {
             token_id,
+            token_address: address::encode_token(token_id, self.network),
             txid: row.txid,
             vout: row.place.index,
             block: self.block(row.place.height)?,

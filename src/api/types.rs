@@ -210,6 +210,8 @@ pub struct Metadata {
 pub struct Announcement {
     /// The identifier that the announcement itself defines, that of the L1 layer.
     pub token_id: TokenId,
+    /// The same in bech32m.
+    pub token_address: String,
     /// Its transaction.
     pub txid: Txid,
     /// Its output.

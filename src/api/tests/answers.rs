@@ -67,6 +67,7 @@ async fn tokens_and_their_supply_are_those_of_the_vectors() {
     assert_eq!(announced["announcement"]["block_height"], 111);
     assert_eq!(announced["announcement"]["vout"], 0);
     assert_eq!(announced["announcement"]["token_id"], announced["token_id"]);
+    assert_eq!(announced["announcement"]["token_address"], announced["token_address"]);
     assert_eq!(announced["ticker"], announced["metadata"]["ticker"]);
 }
 
