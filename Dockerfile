@@ -1,8 +1,15 @@
 # The indexer in a small image:
 #
 #   docker build -t btkn-indexer .
-#   docker run --rm -p 127.0.0.1:3080:3080 -v btkn-data:/data -v ~/.bitcoin:/bitcoin:ro \
-#       btkn-indexer run --listen 0.0.0.0:3080 --bitcoin-dir /bitcoin --rpc-url http://<node>:8332
+#   mkdir -p ~/btkn-data
+#   docker run --rm --network host --user "$(id -u):$(id -g)" \
+#       -v ~/btkn-data:/data -v ~/.bitcoin:/bitcoin:ro btkn-indexer run --bitcoin-dir /bitcoin
+#
+# As the user whose node it is, because block files and cookie are for that user alone, and in the
+# network of the host, where the node listens. A node elsewhere needs neither:
+#
+#   docker run --rm -p 127.0.0.1:3080:3080 -v btkn-data:/data -e BTKN_RPC_USER -e BTKN_RPC_PASSWORD \
+#       btkn-indexer run --listen 0.0.0.0:3080 --rpc-url http://<node>:8332
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends clang libclang-dev g++ \
