@@ -20,7 +20,7 @@ use crate::ledger::tables::Tip;
 use crate::ledger::view::View;
 use crate::protocol::Network;
 use crate::store::{Store, StoreView};
-use crate::sync::status::SyncStatus;
+use crate::sync::status::{Phase, SyncStatus};
 
 /// Height of the block that an answer rests on.
 pub const HEIGHT_HEADER: HeaderName = HeaderName::from_static("btkn-height");
@@ -120,11 +120,7 @@ impl App {
         let mut response = if sync.close(tip.height) || ask.allow_stale {
             answer(&reader, ask, read).unwrap_or_else(IntoResponse::into_response)
         } else {
-            let message = format!(
-                "still catching up, at height {}; ask again later, or add allow_stale=true for the state so far",
-                tip.height
-            );
-            not_yet(message).into_response()
+            not_yet(behind(sync.phase, &tip)).into_response()
         };
         set_block_headers(response.headers_mut(), &tip, sync.synced());
         response
@@ -154,6 +150,18 @@ fn answer<V: View, T: Serialize>(
 /// Under one URL, an answer changes with the block that it rests on, and with the software.
 fn entity_tag(tip: &TipRecord) -> String {
     format!("\"{}-{}\"", tip.hash, env!("CARGO_PKG_VERSION"))
+}
+
+/// Why the state is not that of the best chain, and what to do.
+fn behind(phase: Phase, tip: &TipRecord) -> String {
+    let why = match phase {
+        Phase::Starting => "the source of blocks has not answered yet",
+        Phase::Failed => "synchronisation gave up; /v1/status says why",
+        Phase::Reorganising => "blocks that left the best chain are being undone",
+        Phase::CatchingUp | Phase::Following => "still catching up",
+    };
+    let height = tip.height;
+    format!("{why}; ask again later, or add allow_stale=true for the state at height {height}")
 }
 
 fn not_yet(message: impl Into<String>) -> ApiError {

@@ -92,6 +92,23 @@ async fn while_catching_up_only_who_asks_for_it_gets_old_state() {
 }
 
 #[tokio::test]
+async fn refusals_say_why_the_state_is_old() {
+    let fixture = Fixture::new(3);
+    for (phase, why) in [
+        (Phase::CatchingUp, "still catching up"),
+        (Phase::Starting, "the source of blocks has not answered yet"),
+        (Phase::Reorganising, "blocks that left the best chain are being undone"),
+        (Phase::Failed, "synchronisation gave up"),
+    ] {
+        fixture.phase(phase);
+        let reply = fixture.get("/v1/tokens").await;
+        assert_eq!((reply.status, reply.code()), (StatusCode::SERVICE_UNAVAILABLE, "catching_up"));
+        let message = reply.body["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with(why) && message.contains("at height 113"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn status_and_health_follow_synchronisation() {
     let fixture = Fixture::new(BLOCKS);
     let body = fixture.ok("/v1/status").await;
