@@ -12,7 +12,10 @@ mod options;
 mod undo;
 mod view;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 
@@ -27,6 +30,16 @@ pub use view::StoreView;
 
 /// Column family of undo records: height and part, both big-endian, to encoded rows.
 const UNDO: &str = "undo";
+
+/// Directory of the database in the data directory.
+const DATABASE: &str = "db";
+
+/// Its name until it is complete.
+const UNFINISHED: &str = "db.new";
+
+/// How often, and with which pause in between, opening is tried beside a writer.
+const READ_TRIES: u32 = 10;
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the store could not do something. Its data are as they were before.
 #[derive(Debug, thiserror::Error)]
@@ -76,19 +89,13 @@ pub struct Store {
 impl Store {
     /// Opens the database in `data_dir` for these rules, or makes one where there is nothing yet.
     pub fn open(data_dir: &Path, rules: &Rules) -> Result<Store, StoreError> {
-        let failed = |reason: String| StoreError::Failed { path: data_dir.into(), reason };
-        let db_dir = data_dir.join("db");
-        let exists = db_dir.join("CURRENT").exists();
-        if exists {
+        let db_dir = data_dir.join(DATABASE);
+        if db_dir.join("CURRENT").exists() {
             let stored = read_identity(data_dir)?;
             identity::compare(&stored, rules)
                 .map_err(|source| StoreError::Identity { path: data_dir.into(), source })?;
         } else {
-            std::fs::create_dir_all(data_dir).map_err(|e| failed(e.to_string()))?;
-            let mut content = std::fs::read_dir(data_dir).map_err(|e| failed(e.to_string()))?;
-            if content.next().is_some() && !is_unfinished(&db_dir) {
-                return Err(StoreError::Foreign(data_dir.into()));
-            }
+            create(data_dir, rules)?;
         }
         let db = DB::open_cf_descriptors(&options::database(), &db_dir, options::families(&family_names()))
             .map_err(|e| open_error(data_dir, e))?;
@@ -101,21 +108,17 @@ impl Store {
     /// Opens the database in `data_dir` to read it, also while another process writes to it. Shows the
     /// state as of now.
     pub fn open_read_only(data_dir: &Path) -> Result<Store, StoreError> {
-        if !data_dir.join("db").join("CURRENT").exists() {
+        if !data_dir.join(DATABASE).join("CURRENT").exists() {
             return Err(StoreError::Missing(data_dir.into()));
         }
-        let rules = read_identity(data_dir)?;
         // A writer may delete a file between the moment its list is read and the moment it is opened.
-        let mut tries = 0;
-        loop {
-            let names = family_names();
-            let opened = DB::open_cf_for_read_only(&options::database(), data_dir.join("db"), names, false);
-            match opened {
-                Ok(db) => return Ok(Store { db, data_dir: data_dir.into(), rules }),
-                Err(e) if tries == 5 => return Err(open_error(data_dir, e)),
-                Err(_) => tries += 1,
+        for _ in 1..READ_TRIES {
+            match open_to_read(data_dir) {
+                Err(StoreError::Failed { .. }) => std::thread::sleep(READ_PAUSE),
+                outcome => return outcome,
             }
         }
+        open_to_read(data_dir)
     }
 
     /// What the database was made for.
@@ -216,14 +219,57 @@ impl TableVisitor for WriteRows<'_> {
     }
 }
 
-/// A first start that was killed before its database was complete leaves no CURRENT file behind.
-fn is_unfinished(db_dir: &Path) -> bool {
-    db_dir.join("LOCK").exists()
+/// Makes a database that holds its identity and nothing else. It gets its name once it is complete, so
+/// that the next start goes on where one that was killed ended, whenever that was.
+fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
+    let failed = |e: std::io::Error| StoreError::Failed { path: data_dir.into(), reason: e.to_string() };
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    for entry in std::fs::read_dir(data_dir).map_err(failed)? {
+        if entry.map_err(failed)?.file_name() != UNFINISHED {
+            return Err(StoreError::Foreign(data_dir.into()));
+        }
+    }
+    let unfinished = data_dir.join(UNFINISHED);
+    let db = DB::open(&options::database(), &unfinished).map_err(|e| open_error(data_dir, e))?;
+    db.put(identity::KEY, identity::encode(rules)).map_err(|e| open_error(data_dir, e))?;
+    db.flush_wal(true).map_err(|e| open_error(data_dir, e))?;
+    drop(db);
+    std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
+}
+
+/// One try to open a database that somebody else may be writing to.
+fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
+    let rules = read_identity(data_dir)?;
+    let logs_before = logs(data_dir)?;
+    let db_dir = data_dir.join(DATABASE);
+    let db = DB::open_cf_for_read_only(&options::read_only(), db_dir, family_names(), false)
+        .map_err(|e| open_error(data_dir, e))?;
+    // RocksDB reads the list of files first and the logs after it. Rows of a log that went away in between
+    // are in a file which that list does not name: they would be missing. Logs go oldest first, so if those
+    // are still there, all are.
+    if !logs_before.is_subset(&logs(data_dir)?) {
+        let reason = "its log was written to a file while it was opened to read; try again".into();
+        return Err(StoreError::Failed { path: data_dir.into(), reason });
+    }
+    Ok(Store { db, data_dir: data_dir.into(), rules })
+}
+
+/// The names of the write-ahead logs.
+fn logs(data_dir: &Path) -> Result<BTreeSet<OsString>, StoreError> {
+    let failed = |e: std::io::Error| StoreError::Failed { path: data_dir.into(), reason: e.to_string() };
+    let mut logs = BTreeSet::new();
+    for entry in std::fs::read_dir(data_dir.join(DATABASE)).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "log") {
+            logs.insert(name);
+        }
+    }
+    Ok(logs)
 }
 
 fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
     // Only the default column family is opened: a newer format may have others.
-    let db = DB::open_for_read_only(&options::database(), data_dir.join("db"), false)
+    let db = DB::open_for_read_only(&options::database(), data_dir.join(DATABASE), false)
         .map_err(|e| open_error(data_dir, e))?;
     let bytes = db.get(identity::KEY).map_err(|e| open_error(data_dir, e))?;
     let bytes = bytes.ok_or_else(|| StoreError::Foreign(data_dir.into()))?;
@@ -232,7 +278,8 @@ fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
 
 fn open_error(data_dir: &Path, e: rocksdb::Error) -> StoreError {
     let reason = e.into_string();
-    if reason.contains("LOCK") && reason.contains("lock") {
+    // The lock of another process, or of this one; a lock file that cannot be opened is another matter.
+    if reason.contains("While lock file") || reason.contains("lock hold by current process") {
         return StoreError::Locked(data_dir.into());
     }
     StoreError::Failed { path: data_dir.into(), reason }

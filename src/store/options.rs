@@ -26,6 +26,14 @@ pub(super) fn database() -> Options {
     options
 }
 
+/// Options to read beside a process that writes.
+pub(super) fn read_only() -> Options {
+    let mut options = database();
+    // Opens every file at once: what is open stays readable when the writer deletes it.
+    options.set_max_open_files(-1);
+    options
+}
+
 /// The column families with their options.
 pub(super) fn families(names: &[&str]) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(BLOCK_CACHE);

@@ -167,6 +167,68 @@ fn it_refuses_a_foreign_rocksdb() {
 }
 
 #[test]
+fn a_first_start_that_was_killed_is_taken_up_by_the_next() {
+    let nothing: fn(&Path) = |_| {};
+    let cases: [(&str, fn(&Path)); 4] = [
+        ("before anything", nothing),
+        ("before RocksDB took its lock", |dir| {
+            std::fs::create_dir(dir.join(UNFINISHED)).unwrap();
+            std::fs::write(dir.join(UNFINISHED).join("LOG"), "").unwrap();
+        }),
+        ("before the identity was written", |dir| {
+            drop(DB::open(&options::database(), dir.join(UNFINISHED)).unwrap());
+        }),
+        ("before the tables were made", |dir| create(dir, &rules()).unwrap()),
+    ];
+    for (killed, leave) in cases {
+        let dir = TempDir::new().unwrap();
+        leave(dir.path());
+        let opened = Store::open(dir.path(), &rules()).map(|store| store.tip());
+        assert!(matches!(opened, Ok(Ok(None))), "killed {killed}: {opened:?}");
+        assert_eq!(Store::open_read_only(dir.path()).unwrap().rules(), &rules(), "killed {killed}");
+    }
+}
+
+#[test]
+fn a_reader_keeps_files_that_the_writer_deletes() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules()).unwrap();
+    let undo = store.db.cf_handle(UNDO).unwrap();
+    store.db.set_options_cf(undo, &[("disable_auto_compactions", "true")]).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(dir.path().join(DATABASE)).unwrap();
+        entries.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "sst")).count()
+    };
+    for number in 0u8..40 {
+        store.db.put_cf(undo, [0], [number]).unwrap();
+        store.db.put_cf(undo, [1, number], [number]).unwrap();
+        store.db.flush_cf(undo).unwrap();
+    }
+    let reader = Store::open_read_only(dir.path()).unwrap();
+    let (expected, many) = (content(&store), files());
+    store.db.compact_range_cf(undo, None::<&[u8]>, None::<&[u8]>);
+    for _ in 0..100 {
+        if files() < many / 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(files() < many / 2, "the writer deletes files");
+    assert_eq!(content(&reader), expected);
+}
+
+#[test]
+fn a_lock_that_cannot_be_taken_for_another_reason_is_not_blamed_on_a_process() {
+    let dir = TempDir::new().unwrap();
+    drop(Store::open(dir.path(), &rules()).unwrap());
+    let lock = dir.path().join(DATABASE).join("LOCK");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let message = refusal(dir.path(), &rules());
+    assert!(message.contains("LOCK") && !message.contains("in use"), "{message}");
+}
+
+#[test]
 fn a_second_process_is_told_that_it_is_in_use_and_may_still_read() {
     let (rules, blocks) = published_chain();
     let dir = TempDir::new().unwrap();
