@@ -234,7 +234,12 @@ impl BlockDir {
         scan: io::Result<(Stamp, Scan)>,
         found: &mut Vec<(Record, Location)>,
     ) -> Result<(), SourceError> {
-        let (stamp, scan) = scan.map_err(|error| self.unreadable(number, &error))?;
+        let (stamp, scan) = match scan {
+            Ok(scan) => scan,
+            // A node that prunes deleted it since it was listed; the next look at the directory tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.unreadable(number, &error)),
+        };
         if let Some((offset, size)) = scan.cut_short {
             self.report_incomplete(number, offset, size);
         }
@@ -358,6 +363,20 @@ fn no_files_advice(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_goes_away_before_it_is_read_is_no_failure() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for name in ["blk00000.dat", "blk00001.dat"] {
+            fs::write(dir.path().join(name), [0; 100]).unwrap();
+        }
+        let mut blocks = BlockDir::open(dir.path(), Network::Regtest).unwrap();
+        let changes = blocks.changes().unwrap();
+        assert_eq!(changes.files, [0, 1]);
+        fs::remove_file(dir.path().join("blk00000.dat")).unwrap();
+        assert_eq!(blocks.scan(&changes.files).unwrap(), []);
+        assert!(!blocks.changes().unwrap().reset, "nothing of it was ever read");
+    }
 
     #[test]
     fn names_of_block_files() {
