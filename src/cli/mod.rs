@@ -171,7 +171,6 @@ fn stop_on_interrupt() -> Result<Stop, Failure> {
         if raised.requested() {
             std::process::exit(130);
         }
-        tracing::info!("stopping; once more ends the process at once");
         raised.request();
         std::thread::spawn(|| {
             std::thread::sleep(STOP_GRACE);
@@ -180,6 +179,8 @@ fn stop_on_interrupt() -> Result<Stop, Failure> {
             );
             std::process::exit(1);
         });
+        // Last, because it waits for whoever reads the log.
+        tracing::info!("stopping; once more ends the process at once");
     };
     ctrlc::set_handler(handler).map_err(|error| Failure::Start(error.to_string()))?;
     Ok(stop)
