@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_searched_once_from_front_to_back() {
+        let chunk = envelope(&[&[1], CHUNK, &[7], b"btkn", &[], b"body"]);
+        let cases: [(&str, &[u8], usize); 5] = [
+            ("an empty push", b"\x00", 1),
+            ("an empty push and OP_IF", b"\x00\x63", 1),
+            ("the start of another protocol's", b"\x00\x63\x03abc", 1),
+            ("a failed one, which OP_CHECKSIG ends", b"\x00\x63\x03ord\xac", 1),
+            ("an open one, which takes the empty push and fails at OP_IF", b"\x00\x63\x03ord", 0),
+        ];
+        for (before, bytes, expected) in cases {
+            let script = ScriptBuf::from([bytes, chunk.as_bytes()].concat());
+            assert_eq!(messages(&transaction(&[&script])).len(), expected, "after {before}");
+        }
+    }
+
+    #[test]
     fn long_bodies_round_trip() {
         let key = XOnlyPublicKey::from_slice(&UNSPENDABLE_KEY).expect("a point");
         for (len, key) in [(0, None), (519, None), (520, Some(&key)), (521, None), (400_000, Some(&key))] {
