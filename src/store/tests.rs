@@ -169,7 +169,8 @@ fn it_refuses_a_foreign_rocksdb() {
 #[test]
 fn a_first_start_that_was_killed_is_taken_up_by_the_next() {
     let nothing: fn(&Path) = |_| {};
-    let cases: [(&str, fn(&Path)); 4] = [
+    type Case = (&'static str, fn(&Path));
+    let cases: [Case; 4] = [
         ("before anything", nothing),
         ("before RocksDB took its lock", |dir| {
             std::fs::create_dir(dir.join(UNFINISHED)).unwrap();
