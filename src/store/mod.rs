@@ -3,8 +3,8 @@
 //!
 //! Guarantees: what [`Store::commit`] wrote is there as a whole or not at all, whatever kills the process;
 //! the undo record of every block is written with the block; a [`StoreView`] never sees half a block; a
-//! database of another format, network, start height or list of entities is refused before anything is
-//! changed. Rules live in `ledger/`; nothing here knows what a row means.
+//! database of another format, or with blocks of another network, start height or list of entities, is
+//! refused before anything is changed. Rules live in `ledger/`; nothing here knows what a row means.
 
 mod codec;
 mod identity;
@@ -87,13 +87,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database in `data_dir` for these rules, or makes one where there is nothing yet.
+    /// Opens the database in `data_dir` for these rules, or makes one where there is nothing yet. One that
+    /// was made for other rules and holds no block yet is taken over.
     pub fn open(data_dir: &Path, rules: &Rules) -> Result<Store, StoreError> {
         let db_dir = data_dir.join(DATABASE);
         if db_dir.join("CURRENT").exists() {
             let stored = read_identity(data_dir)?;
-            identity::compare(&stored, rules)
-                .map_err(|source| StoreError::Identity { path: data_dir.into(), source })?;
+            if let Err(source) = identity::compare(&stored, rules)
+                && has_blocks(data_dir)
+            {
+                return Err(StoreError::Identity { path: data_dir.into(), source });
+            }
         } else {
             create(data_dir, rules)?;
         }
@@ -235,6 +239,13 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
     db.flush_wal(true).map_err(|e| open_error(data_dir, e))?;
     drop(db);
     std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
+}
+
+/// Whether the database holds anything but its identity: a first start with a mistake in its options ends
+/// before it does, and the next one, without the mistake, must not have to clear it away. In doubt, it does.
+fn has_blocks(data_dir: &Path) -> bool {
+    let tip = open_to_read(data_dir).and_then(|store| store.tip());
+    !matches!(tip, Ok(None))
 }
 
 /// One try to open a database that somebody else may be writing to.

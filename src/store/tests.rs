@@ -125,7 +125,7 @@ fn it_opens_again_and_names_of_entities_may_change() {
 #[test]
 fn it_refuses_another_configuration_and_says_what_differs() {
     let dir = TempDir::new().unwrap();
-    drop(Store::open(dir.path(), &rules()).unwrap());
+    apply(&Store::open(dir.path(), &rules()).unwrap(), &published_chain().1[..1], 1);
     let with = |entities: Vec<EntityConfig>| Rules { entities: Entities::new(entities).unwrap(), ..rules() };
     let cases = [
         (Rules { network: Network::Signet, ..rules() }, "it follows regtest, not signet"),
@@ -139,6 +139,18 @@ fn it_refuses_another_configuration_and_says_what_differs() {
         assert!(message.contains(words), "{message}");
     }
     assert_eq!(Store::open(dir.path(), &rules()).unwrap().rules(), &rules());
+}
+
+#[test]
+fn a_database_without_blocks_takes_another_configuration() {
+    let dir = TempDir::new().unwrap();
+    drop(Store::open(dir.path(), &rules()).unwrap());
+    let other = Rules { network: Network::Signet, start_height: Height(8), ..rules() };
+    let store = Store::open(dir.path(), &other).unwrap();
+    apply(&store, &published_chain().1[..1], 1);
+    drop(store);
+    assert_eq!(Store::open_read_only(dir.path()).unwrap().rules(), &other);
+    assert!(refusal(dir.path(), &rules()).contains("it follows signet, not regtest"));
 }
 
 #[test]
