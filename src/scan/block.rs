@@ -59,9 +59,10 @@ pub(super) fn scan(block: &RawBlock<'_>, watched: Watched<'_>) -> Result<BlockMe
 
     let txs = walk.picked.iter().map(|picked| picked.read(bytes, watched)).collect::<Result<Vec<_>, _>>();
     let txs: Vec<TxMessages> = txs.map_err(undecodable)?.into_iter().flatten().collect();
-    // Txids leave witnesses out, so what was read from one is only proven by the commitment.
-    let witness_matters = txs.iter().any(|tx| !tx.envelopes.is_empty() || !tx.spends.is_empty());
-    if witness_matters && !integrity::witness_commitment_holds(bytes) {
+    // Txids leave witnesses out. All of them are proven, also where nothing was read from one: a damaged
+    // byte may be what hides a message. A spend that matters has one, so without it some were left out.
+    let has_witness = walk.has_witness || txs.iter().any(|tx| !tx.spends.is_empty());
+    if has_witness && !integrity::witness_commitment_holds(bytes) {
         return Err(BlockFault::WitnessCommitment { block: expected });
     }
     Ok(BlockMessages { hash: expected, prev_hash: header.prev_hash, time: header.time, txs })
@@ -117,6 +118,8 @@ struct Walk<'a> {
     offset: usize,
     /// Whether a part of the current transaction asks for it to be decoded.
     wanted: bool,
+    /// Whether some transaction so far has witnesses.
+    has_witness: bool,
     bytes: &'a [u8],
     txids: Vec<[u8; 32]>,
     picked: Vec<Picked>,
@@ -130,18 +133,17 @@ impl<'a> Walk<'a> {
             marks: memmem::find_iter(bytes, METAPROTOCOL).peekable(),
             offset: 0,
             wanted: false,
+            has_witness: false,
             bytes,
             txids: Vec::new(),
             picked: Vec::new(),
         }
     }
 
-    /// Whether the metaprotocol stands somewhere in a transaction that has witnesses.
-    fn may_hold_envelope(&mut self, range: &Range<usize>) -> bool {
+    /// Whether the metaprotocol stands somewhere in a transaction.
+    fn is_marked(&mut self, range: &Range<usize>) -> bool {
         while self.marks.next_if(|&mark| mark < range.start).is_some() {}
-        let marked = self.marks.peek().is_some_and(|&mark| mark < range.end);
-        let segwit_marker = self.bytes.get(range.start + 4) == Some(&0);
-        marked && segwit_marker
+        self.marks.peek().is_some_and(|&mark| mark < range.end)
     }
 
     fn explain(&self, error: &bitcoin_slices::Error) -> String {
@@ -182,7 +184,10 @@ impl Visitor for Walk<'_> {
         let range = self.offset..self.offset + tx.as_ref().len();
         self.offset = range.end;
         let wanted = std::mem::take(&mut self.wanted);
-        if self.may_hold_envelope(&range) || wanted {
+        // Where others have the number of their inputs, those with witnesses have a zero.
+        let has_witness = self.bytes.get(range.start + 4) == Some(&0);
+        self.has_witness |= has_witness;
+        if self.is_marked(&range) && has_witness || wanted {
             let index = self.txids.len() as u32;
             self.picked.push(Picked { index, txid: Txid::from_byte_array(txid), range });
         }

@@ -25,7 +25,7 @@ pub(super) fn merkle_root(hashes: &mut Vec<[u8; 32]>) -> Option<[u8; 32]> {
 
 /// Whether the witnesses of a block that decodes are those that its coinbase commits to.
 ///
-/// A block without a commitment must not have any witness, so it can't be one that was asked about.
+/// A block without a commitment must not have any witness: to be asked only about blocks that have.
 pub(super) fn witness_commitment_holds(raw: &[u8]) -> bool {
     let mut leaves = WitnessLeaves { hashes: Vec::new(), coinbase: None };
     if bsl::Block::visit(raw, &mut leaves).is_err() {

@@ -2,10 +2,10 @@
 //!
 //! A block goes in as bytes together with the hash that it must have; out comes the little that BTKN
 //! cares about ([`BlockMessages`]), or a [`BlockFault`]. The header hash, the Merkle root over every
-//! txid and the length are checked for every block, the witness commitment for every block in which
-//! something was read from a witness, so a damaged file or a lying source can't change the state.
-//! Not checked: scripts, amounts, and everything else that makes a block valid; whoever chose the
-//! chain vouches for that.
+//! txid and the length are checked for every block, the witness commitment for every block that has
+//! witnesses, so a damaged file can't change the state. Not checked: scripts, amounts, whether a block
+//! without any witness had some, and everything else that makes a block valid; whoever chose the chain
+//! vouches for that.
 //!
 //! Transactions are walked in place. Only those that carry a message or spend a watched output are
 //! decoded, which on today's chain is a handful per block.

@@ -69,6 +69,15 @@ fn refused_blocks() {
             witness.clone(),
         ),
         (
+            "a message made unreadable",
+            changed(&|block| {
+                let script = reveal_script(EnvelopeKind::Chunk, &[1, 2, 3], None).into_bytes();
+                let script: Vec<u8> = script.iter().map(|&b| if b == b'k' { b'l' } else { b }).collect();
+                block.txdata[4].input[0].witness = Witness::from_slice(&[&script[..], &[0xc0; 33]]);
+            }),
+            witness.clone(),
+        ),
+        (
             "no reserved value",
             changed(&|block| block.txdata[0].input[0].witness = Witness::from_slice(&[[1u8; 32]])),
             witness,
