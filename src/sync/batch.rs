@@ -82,7 +82,7 @@ impl Sync {
             let view = store.view();
             let mut pending = Overlay::new(&view);
             let mut run: Vec<(Height, ChangeSet)> = Vec::new();
-            let mut rows = 0;
+            let (mut rows, mut sizes) = (0, Vec::new());
             while let Some((block, size)) = rest.next_if(|_| rows < RUN_ROWS && !self.stop.requested()) {
                 if parent.is_some_and(|parent| parent != block.prev_hash) {
                     return Err(Interrupt::Retry("the best chain changed while it was read".into()));
@@ -96,11 +96,12 @@ impl Sync {
                 rows += applied.changes.len();
                 pending.absorb(&applied.changes);
                 run.push((applied.tip.height, applied.changes));
-                self.progress.applied(applied.tip.height, best.height, *size);
+                sizes.push(*size);
             }
             store.commit(&run)?;
-            for (_, changes) in &run {
+            for ((height, changes), size) in run.iter().zip(sizes) {
                 follow_changes(&mut self.watched, &store, changes)?;
+                self.progress.applied(*height, best.height, size);
             }
             if self.stop.requested() {
                 return Err(Interrupt::Stopped);

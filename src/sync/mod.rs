@@ -188,6 +188,8 @@ impl Sync {
     pub fn catch_up(&mut self) -> Result<End, SyncError> {
         let end = self.advance();
         self.progress.finish();
+        // At the tip one block at a time is read; the memory of a whole batch is not needed any more.
+        self.buffers.iter_mut().for_each(|buffer| *buffer = Vec::new());
         self.note_end(end)
     }
 
