@@ -21,12 +21,13 @@ run: ## build, recover the fixture chain from its block files, and serve it on 1
 
 test: ## every test, the ones against a real Bitcoin Core included
 	@scripts/prepare test
-	BITCOIND="$$(scripts/bitcoind)" cargo test --workspace
+	BITCOIND="$$(scripts/bitcoind)" cargo test --workspace --features kill-points
 
 lint: ## formatting and clippy, as CI checks them
 	@scripts/prepare
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features kill-points -- -D warnings
 
 fmt: ## format the code
 	cargo fmt --all

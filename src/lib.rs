@@ -5,6 +5,7 @@ pub mod chain;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod kill;
 pub mod ledger;
 pub mod logging;
 pub mod protocol;

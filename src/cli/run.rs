@@ -12,6 +12,7 @@ use super::{Failure, stop_on_interrupt, write_json};
 use crate::api::{self, App};
 use crate::chain::{BlockFiles, Node, NodeWithFiles, Source, SourceError};
 use crate::config::{Config, SourceConfig};
+use crate::kill;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::sync::status::SyncStatus;
@@ -59,7 +60,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 }
 
 fn options(config: &Config) -> Options {
-    Options { threads: config.threads.get(), batch_blocks: Options::BATCH_BLOCKS }
+    Options { threads: config.threads.get(), batch_blocks: kill::size(Options::BATCH_BLOCKS, 8) }
 }
 
 /// The source comes first: a mistake there must not leave an empty database behind.

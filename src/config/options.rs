@@ -149,7 +149,14 @@ impl Layer {
 }
 
 /// Variables of the program that stand for no option.
-const OTHER_VARIABLES: [&str; 2] = ["BTKN_CONFIG", crate::logging::FILTER_VARIABLE];
+const OTHER_VARIABLES: &[&str] = &[
+    "BTKN_CONFIG",
+    crate::logging::FILTER_VARIABLE,
+    #[cfg(feature = "kill-points")]
+    "BTKN_KILL",
+    #[cfg(feature = "kill-points")]
+    "BTKN_KILL_SMALL",
+];
 
 /// Options that have a variable.
 const KEYS: [&str; 13] = [

@@ -6,6 +6,8 @@
 //! database of another format, or with blocks of another network, start height or list of entities, is
 //! refused before anything is changed. Rules live in `ledger/`; nothing here knows what a row means.
 
+#[cfg(feature = "kill-points")]
+mod background;
 mod codec;
 mod identity;
 mod options;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 
+use crate::kill::{self, Window};
 use crate::ledger::keys::{KeyPart, Only};
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{self, ChangeSet, Table, TableVisitor, Tip};
@@ -101,11 +104,14 @@ impl Store {
         } else {
             create(data_dir, rules)?;
         }
+        kill::at(Window::OpenBefore);
         let db = DB::open_cf_descriptors(&options::database(), &db_dir, options::families(&family_names()))
             .map_err(|e| open_error(data_dir, e))?;
+        kill::at(Window::OpenRecovered);
         let store = Store { db, data_dir: data_dir.into(), rules: rules.clone() };
         // Written at every start: the names of entities are for people and may have changed.
         store.db.put(identity::KEY, identity::encode(rules)).map_err(|e| store.failed(e))?;
+        kill::at(Window::OpenDone);
         Ok(store)
     }
 
@@ -149,12 +155,18 @@ impl Store {
                 batch.put_cf(self.family(UNDO)?, (*height, part).to_key(), bytes);
             }
         }
-        self.db.write(batch).map_err(|e| self.failed(e))
+        kill::at(Window::CommitBefore);
+        self.db.write(batch).map_err(|e| self.failed(e))?;
+        kill::at(Window::CommitAfter);
+        #[cfg(feature = "kill-points")]
+        self.kill_in_background();
+        Ok(())
     }
 
     /// Takes back the last applied block, whose height is given: every row is as it was before it.
     /// Returns the rows that changed; their `before` is not filled in.
     pub fn undo(&self, height: Height) -> Result<ChangeSet, StoreError> {
+        kill::at(Window::UndoBefore);
         let mut batch = WriteBatch::default();
         let mut changes = ChangeSet::default();
         let undo_family = self.family(UNDO)?;
@@ -170,7 +182,9 @@ impl Store {
             batch.delete_cf(undo_family, key);
         }
         self.write_rows(&mut batch, &changes)?;
+        kill::at(Window::UndoWrite);
         self.db.write(batch).map_err(|e| self.failed(e))?;
+        kill::at(Window::UndoAfter);
         Ok(changes)
     }
 
@@ -182,7 +196,10 @@ impl Store {
 
     /// Makes sure that everything is on the disk; called before a clean end.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush_wal(true).map_err(|e| self.failed(e))
+        kill::at(Window::EndBefore);
+        self.db.flush_wal(true).map_err(|e| self.failed(e))?;
+        kill::at(Window::EndAfter);
+        Ok(())
     }
 
     fn write_rows(&self, batch: &mut WriteBatch, changes: &ChangeSet) -> Result<(), StoreError> {
@@ -235,9 +252,11 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
     }
     let unfinished = data_dir.join(UNFINISHED);
     let db = DB::open(&options::database(), &unfinished).map_err(|e| open_error(data_dir, e))?;
+    kill::at(Window::CreateEmpty);
     db.put(identity::KEY, identity::encode(rules)).map_err(|e| open_error(data_dir, e))?;
     db.flush_wal(true).map_err(|e| open_error(data_dir, e))?;
     drop(db);
+    kill::at(Window::CreateNamed);
     std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
 }
 

@@ -1,5 +1,6 @@
 //! RocksDB options, each with its reason.
 
+use crate::kill;
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options};
 
 /// Bytes of memory for blocks that were read, shared by all column families.
@@ -54,7 +55,9 @@ fn family(cache: &Cache) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     // Rows at the bottom are the bulk and the coldest.
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    options.set_write_buffer_size(32 << 20);
+    options.set_write_buffer_size(kill::size(32 << 20, 64 << 10));
+    options.set_level_zero_file_num_compaction_trigger(kill::size(4, 2));
+    options.set_target_file_size_base(kill::size(64 << 20, 64 << 10));
     options.set_max_write_buffer_number(3);
     options
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::{Interrupt, Step, Sync, SyncError};
 use crate::chain::BlockId;
+use crate::kill::{self, Window};
 use crate::ledger::keys::KeyPart;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{ChangeSet, Table, Watched};
@@ -31,10 +32,14 @@ impl Sync {
         let blocks: Vec<BlockId> =
             (next.0..).map(Height).zip(hashes).map(|(height, hash)| BlockId { height, hash }).collect();
         let mut buffers = std::mem::take(&mut self.buffers);
-        let scanned = self.fetch(&blocks, &mut buffers).and_then(|()| self.scan(&blocks, &buffers));
+        let scanned = self.fetch(&blocks, &mut buffers).and_then(|()| {
+            kill::at(Window::BatchFetched);
+            self.scan(&blocks, &buffers)
+        });
         let bytes = buffers.iter().take(blocks.len()).map(|buffer| buffer.len() as u64).collect::<Vec<_>>();
         self.buffers = buffers;
         let messages = scanned?;
+        kill::at(Window::BatchScanned);
         self.apply(&messages, &bytes, tip.map(|tip| tip.hash), best)?;
         Ok(Step::Applied)
     }
@@ -77,13 +82,14 @@ impl Sync {
         best: BlockId,
     ) -> Result<(), Interrupt> {
         let store = self.store.clone();
+        let run_rows = kill::size(RUN_ROWS, 40);
         let mut rest = messages.iter().zip(bytes).peekable();
         while rest.peek().is_some() {
             let view = store.view();
             let mut pending = Overlay::new(&view);
             let mut run: Vec<(Height, ChangeSet)> = Vec::new();
             let (mut rows, mut sizes) = (0, Vec::new());
-            while let Some((block, size)) = rest.next_if(|_| rows < RUN_ROWS && !self.stop.requested()) {
+            while let Some((block, size)) = rest.next_if(|_| rows < run_rows && !self.stop.requested()) {
                 if parent.is_some_and(|parent| parent != block.prev_hash) {
                     return Err(Interrupt::Retry("the best chain changed while it was read".into()));
                 }
@@ -97,12 +103,14 @@ impl Sync {
                 pending.absorb(&applied.changes);
                 run.push((applied.tip.height, applied.changes));
                 sizes.push(*size);
+                kill::at(Window::BlockApplied);
             }
             store.commit(&run)?;
             for ((height, changes), size) in run.iter().zip(sizes) {
                 follow_changes(&mut self.watched, &store, changes)?;
                 self.progress.applied(*height, best.height, size);
             }
+            kill::at(Window::RunDone);
             if self.stop.requested() {
                 return Err(Interrupt::Stopped);
             }

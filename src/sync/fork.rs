@@ -3,6 +3,7 @@
 use super::status::{CLOSE, Phase};
 use super::{Interrupt, Sync, SyncError, batch, short};
 use crate::chain::BlockId;
+use crate::kill::{self, Window};
 use crate::ledger::View;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::Blocks;
@@ -38,7 +39,9 @@ impl Sync {
             }
             let changes = self.store.undo(height)?;
             batch::follow_changes(&mut self.watched, &self.store, &changes)?;
+            kill::at(Window::UndoNext);
         }
+        kill::at(Window::UndoDone);
         Ok(self.store.tip()?)
     }
 

@@ -18,6 +18,7 @@ use bitcoin::BlockHash;
 use tokio::sync::watch;
 
 use crate::chain::{BlockId, Source, SourceError};
+use crate::kill::{self, Window};
 use crate::ledger::ReadError;
 use crate::ledger::records::TipRecord;
 use crate::protocol::{Height, StateHash};
@@ -200,6 +201,7 @@ impl Sync {
                 return Ok(());
             }
             let known = self.status.borrow().source_tip;
+            kill::at(Window::Waiting);
             while known == self.status.borrow().source_tip {
                 let waited = self.retrying(|sync| match known {
                     Some(tip) => {
