@@ -105,12 +105,16 @@ impl Store {
             create(data_dir, rules)?;
         }
         kill::at(Window::OpenBefore);
-        let db = DB::open_cf_descriptors(&options::database(), &db_dir, options::families(&family_names()))
+        let shared = options::Shared::new();
+        let families = options::families(&family_names(), &shared);
+        let db = DB::open_cf_descriptors(&options::database(&shared), &db_dir, families)
             .map_err(|e| open_error(data_dir, e))?;
         kill::at(Window::OpenRecovered);
         let store = Store { db, data_dir: data_dir.into(), rules: rules.clone() };
         // Written at every start: the names of entities are for people and may have changed.
-        store.db.put(identity::KEY, identity::encode(rules)).map_err(|e| store.failed(e))?;
+        let mut batch = WriteBatch::default();
+        batch.put(identity::KEY, identity::encode(rules));
+        store.write(batch)?;
         kill::at(Window::OpenDone);
         Ok(store)
     }
@@ -156,7 +160,7 @@ impl Store {
             }
         }
         kill::at(Window::CommitBefore);
-        self.db.write(batch).map_err(|e| self.failed(e))?;
+        self.write(batch)?;
         kill::at(Window::CommitAfter);
         #[cfg(feature = "kill-points")]
         self.kill_in_background();
@@ -183,7 +187,7 @@ impl Store {
         }
         self.write_rows(&mut batch, &changes)?;
         kill::at(Window::UndoWrite);
-        self.db.write(batch).map_err(|e| self.failed(e))?;
+        self.write(batch)?;
         kill::at(Window::UndoAfter);
         Ok(changes)
     }
@@ -200,6 +204,11 @@ impl Store {
         self.db.flush_wal(true).map_err(|e| self.failed(e))?;
         kill::at(Window::EndAfter);
         Ok(())
+    }
+
+    /// Every write goes through here: all of it or nothing, and on the disk when this returns.
+    fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.db.write_opt(batch, &options::write()).map_err(|e| self.failed(e))
     }
 
     fn write_rows(&self, batch: &mut WriteBatch, changes: &ChangeSet) -> Result<(), StoreError> {
@@ -251,10 +260,11 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
         }
     }
     let unfinished = data_dir.join(UNFINISHED);
-    let db = DB::open(&options::database(), &unfinished).map_err(|e| open_error(data_dir, e))?;
+    let db = DB::open(&options::database(&options::Shared::new()), &unfinished)
+        .map_err(|e| open_error(data_dir, e))?;
     kill::at(Window::CreateEmpty);
-    db.put(identity::KEY, identity::encode(rules)).map_err(|e| open_error(data_dir, e))?;
-    db.flush_wal(true).map_err(|e| open_error(data_dir, e))?;
+    db.put_opt(identity::KEY, identity::encode(rules), &options::write())
+        .map_err(|e| open_error(data_dir, e))?;
     drop(db);
     kill::at(Window::CreateNamed);
     std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
@@ -272,7 +282,9 @@ fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let rules = read_identity(data_dir)?;
     let logs_before = logs(data_dir)?;
     let db_dir = data_dir.join(DATABASE);
-    let db = DB::open_cf_for_read_only(&options::read_only(), db_dir, family_names(), false)
+    let shared = options::Shared::new();
+    let families = options::families(&family_names(), &shared);
+    let db = DB::open_cf_descriptors_read_only(&options::read_only(&shared), db_dir, families, false)
         .map_err(|e| open_error(data_dir, e))?;
     // RocksDB reads the list of files first and the logs after it. Rows of a log that went away in between
     // are in a file which that list does not name: they would be missing. Logs go oldest first, so if those
@@ -299,7 +311,8 @@ fn logs(data_dir: &Path) -> Result<BTreeSet<OsString>, StoreError> {
 
 fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
     // Only the default column family is opened: a newer format may have others.
-    let db = DB::open_for_read_only(&options::database(), data_dir.join(DATABASE), false)
+    let options = options::database(&options::Shared::new());
+    let db = DB::open_for_read_only(&options, data_dir.join(DATABASE), false)
         .map_err(|e| open_error(data_dir, e))?;
     let bytes = db.get(identity::KEY).map_err(|e| open_error(data_dir, e))?;
     let bytes = bytes.ok_or_else(|| StoreError::Foreign(data_dir.into()))?;

@@ -1,26 +1,67 @@
 //! RocksDB options, each with its reason.
+//!
+//! Memory: blocks that were read, their indexes and filters, and rows that are not in files yet, together
+//! take about [`MEMORY`] bytes, however many tables and rows there are. On top of it come rows that are
+//! being written to files (at most [`WRITE_BUFFERS`] again), and what a merge of files reads ahead.
+//!
+//! Crashes: every write is one record of the log, and is on the disk before it returns. A process that is
+//! killed loses nothing that was committed; so does a machine that loses power, unless its disk lies. What
+//! a disk that lies or fails leaves of the log is read up to the first damage: a state that some block
+//! left, from which the next start goes on.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
+    WriteBufferManager, WriteOptions,
+};
 
 use crate::kill;
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options};
 
-/// Bytes of memory for blocks that were read, shared by all column families.
-const BLOCK_CACHE: usize = 128 << 20;
+/// Bytes of memory for blocks of files and for rows that are not in files yet, of all tables together.
+const MEMORY: usize = 192 << 20;
+
+/// The part of [`MEMORY`] that rows may take before they are written to files.
+const WRITE_BUFFERS: usize = 64 << 20;
+
+/// Memory that all tables share.
+pub(super) struct Shared {
+    cache: Cache,
+    buffers: WriteBufferManager,
+}
+
+impl Shared {
+    pub fn new() -> Self {
+        let cache = Cache::new_lru_cache(MEMORY);
+        // Each table has buffers of its own, which add up to gigabytes if every one may fill. Counted
+        // together, and towards the cache, they cannot. Writers are not held up at the limit: a reader may
+        // keep a buffer in memory, and must not be able to stop the only writer.
+        let limit = kill::size(WRITE_BUFFERS, 256 << 10);
+        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(limit, false, cache.clone());
+        Shared { cache, buffers }
+    }
+}
 
 /// Options of the database as a whole.
-pub(super) fn database() -> Options {
+pub(super) fn database(shared: &Shared) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    // A torn record at the end of the log is a write that was never acknowledged; anything else is damage
-    // that a user must hear of.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    // Tables refer to each other, so that their files must tell of the same moment.
+    options.set_write_buffer_manager(&shared.buffers);
+    // A log is replayed up to the first record that is torn or damaged, and what follows is dropped: the
+    // blocks are applied again. The stricter modes refuse to open after a power failure that left rubbish
+    // behind the last good record, and all that a user could do is delete the database.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // Tables refer to each other: their files tell of the same moment, or dropping the rest of a damaged
+    // log would leave some of them ahead of the others.
     options.set_atomic_flush(true);
     // Below the usual limit of 1,024 open files, with room for sockets and block files.
     options.set_max_open_files(256);
-    // Old logs would otherwise stay until every one of many small column families is flushed.
-    options.set_max_total_wal_size(256 << 20);
+    // What a start may have to replay, should the buffers not fill for long.
+    options.set_max_total_wal_size(128 << 20);
+    // One flush and one merge at a time beside the writer: the scan of blocks needs the cores.
     options.increase_parallelism(2);
+    // A merge reads ahead in every file that it merges, some dozens; the default of 2 MB takes more memory
+    // than everything else.
+    options.set_compaction_readahead_size(512 << 10);
     // The info log is for developers of RocksDB; without a limit it grows for ever.
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(8 << 20);
@@ -28,36 +69,62 @@ pub(super) fn database() -> Options {
 }
 
 /// Options to read beside a process that writes.
-pub(super) fn read_only() -> Options {
-    let mut options = database();
+pub(super) fn read_only(shared: &Shared) -> Options {
+    let mut options = database(shared);
     // Opens every file at once: what is open stays readable when the writer deletes it.
     options.set_max_open_files(-1);
     options
 }
 
+/// Options of every write.
+pub(super) fn write() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    // To the disk before it returns. A kill needs this not: what is handed to the system survives it. A
+    // power failure does, for the system writes pages of the log in any order, and RocksDB steps over a
+    // page of zeros without a word. One such write for a run of blocks costs next to nothing.
+    options.set_sync(true);
+    options
+}
+
 /// The column families with their options.
-pub(super) fn families(names: &[&str]) -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(BLOCK_CACHE);
-    names.iter().map(|name| ColumnFamilyDescriptor::new(*name, family(&cache))).collect()
+pub(super) fn families(names: &[&str], shared: &Shared) -> Vec<ColumnFamilyDescriptor> {
+    names.iter().map(|name| ColumnFamilyDescriptor::new(*name, family(&shared.cache))).collect()
 }
 
 fn family(cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
+    // One cache for all tables, so that memory does not grow with their number.
     table.set_block_cache(cache);
     // Most look-ups of a snapshot are for TTXOs that were never seen before: a filter answers them.
     table.set_bloom_filter(10.0, false);
     // Index and filters count towards the cache, so that memory is bounded.
     table.set_cache_index_and_filter_blocks(true);
+    // Those of the newest files are used by every look-up.
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // With checksums that also notice blocks which stand in another place than where they were written.
     table.set_format_version(6);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
+    // Cheap enough for rows that are soon merged again.
     options.set_compression_type(DBCompressionType::Lz4);
     // Rows at the bottom are the bulk and the coldest.
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    options.set_write_buffer_size(kill::size(32 << 20, 64 << 10));
-    options.set_level_zero_file_num_compaction_trigger(kill::size(4, 2));
-    options.set_target_file_size_base(kill::size(64 << 20, 64 << 10));
-    options.set_max_write_buffer_number(3);
+    // The most that one table may hold of the common limit: half of it, so that one can fill while
+    // another is written.
+    options.set_write_buffer_size(kill::size(WRITE_BUFFERS / 2, 64 << 10));
+    // One that fills and one that is written to a file; then the writer waits for the disk.
+    options.set_max_write_buffer_number(2);
+    #[cfg(feature = "kill-points")]
+    small_files(&mut options);
     options
+}
+
+/// Files so small that a few hundred blocks make RocksDB merge them, where small sizes were asked for.
+#[cfg(feature = "kill-points")]
+fn small_files(options: &mut Options) {
+    if kill::size(false, true) {
+        options.set_level_zero_file_num_compaction_trigger(2);
+        options.set_target_file_size_base(16 << 10);
+        options.set_max_bytes_for_level_base(32 << 10);
+    }
 }

@@ -189,7 +189,7 @@ fn a_first_start_that_was_killed_is_taken_up_by_the_next() {
             std::fs::write(dir.join(UNFINISHED).join("LOG"), "").unwrap();
         }),
         ("before the identity was written", |dir| {
-            drop(DB::open(&options::database(), dir.join(UNFINISHED)).unwrap());
+            drop(DB::open(&options::database(&options::Shared::new()), dir.join(UNFINISHED)).unwrap());
         }),
         ("before the tables were made", |dir| create(dir, &rules()).unwrap()),
     ];
