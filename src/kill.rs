@@ -70,6 +70,14 @@ windows! {
     UndoNext "undo.next"
     /// All blocks of a stale branch were taken back; nothing of the better one was applied.
     UndoDone "undo.done"
+    /// Undo records that are not kept any more are to be dropped.
+    ForgetWrite "forget.write"
+    /// They were dropped.
+    ForgetAfter "forget.after"
+    /// All blocks are to be dropped.
+    ResetWrite "reset.write"
+    /// All blocks were dropped.
+    ResetDone "reset.done"
     /// RocksDB writes rows from memory to files.
     Flush "flush"
     /// RocksDB merges files.

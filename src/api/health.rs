@@ -23,7 +23,8 @@ pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result
     match sync.phase {
         Phase::Starting => not_ready("starting", format!("waiting for the source of blocks: {problem}")),
         Phase::CatchingUp if !close => {
-            not_ready("catching_up", "blocks of the best chain are still to be applied".into())
+            let why = sync.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+            not_ready("catching_up", format!("blocks of the best chain are still to be applied{why}"))
         }
         Phase::Reorganising => {
             not_ready("reorganising", "blocks that left the best chain are being undone".into())

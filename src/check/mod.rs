@@ -3,7 +3,8 @@
 //!
 //! The state hash of every block is computed again from the events that are kept; tables that index or
 //! sum up others are derived again and compared row by row; the root of each declared set is compared
-//! with the one that its entity signed; every block must have its undo record. What cannot be seen
+//! with the one that its entity signed; every block must have its undo record, down to the one from which
+//! they are kept. What cannot be seen
 //! without the blocks is whether the events themselves are right.
 
 mod derive;
@@ -101,6 +102,7 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
     let mut tip = None;
     let mut next = store.rules().start_height;
     let mut previous = StateHash::MIN;
+    let undo_from = store.undo_from()?;
     for row in all::<Blocks>(view) {
         let (height, block) = row?;
         if height != next {
@@ -113,8 +115,12 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
                 format!("the state hash of block {height} is not that of its events"),
             );
         }
-        if !store.has_undo(height)? {
-            report.violation(Blocks::NAME, format!("block {height} has no undo record"));
+        match (height >= undo_from, store.has_undo(height)?) {
+            (true, false) => report.violation("undo", format!("block {height} has no undo record")),
+            (false, true) => {
+                report.violation("undo", format!("the record of block {height} was to be forgotten"))
+            }
+            _ => {}
         }
         heights.insert(BlockKey::from(block.hash), height);
         tip = Some((

@@ -59,8 +59,12 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     report(&sync.summary()?, config.json)
 }
 
-fn options(config: &Config) -> Options {
-    Options { threads: config.threads.get(), batch_blocks: kill::size(Options::BATCH_BLOCKS, 8) }
+pub(super) fn options(config: &Config) -> Options {
+    Options {
+        threads: config.threads.get(),
+        batch_blocks: kill::size(Options::BATCH_BLOCKS, 8),
+        undo_blocks: config.undo_blocks,
+    }
 }
 
 /// The source comes first: a mistake there must not leave an empty database behind.
@@ -69,7 +73,7 @@ fn open(config: &Config, stop: &Stop) -> Result<(Box<dyn Source>, Arc<Store>), F
     Ok((source, Arc::new(Store::open(&config.data_dir, &config.rules)?)))
 }
 
-fn open_source(config: &Config, stop: &Stop) -> Result<Box<dyn Source>, SourceError> {
+pub(super) fn open_source(config: &Config, stop: &Stop) -> Result<Box<dyn Source>, SourceError> {
     Ok(match &config.source {
         SourceConfig::BlockFiles { dir } => {
             Box::new(BlockFiles::open(dir, config.rules.network)?.stopping_with(stop.clone()))

@@ -11,7 +11,7 @@ mod source;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 pub use entity::EntityTextError;
@@ -53,6 +53,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// How many threads scan.
     pub threads: NonZeroUsize,
+    /// Blocks whose undo records are kept; all, if `None`.
+    pub undo_blocks: Option<NonZeroU32>,
     /// Whether to end with a JSON object on standard output.
     pub json: bool,
     /// Where to serve.
@@ -155,6 +157,12 @@ pub enum ConfigError {
         /// The option as the user spelled it.
         option: String,
     },
+    /// Not even the newest block could be taken back.
+    #[error("{option} must be at least 1; leave it out to keep the undo records of all blocks")]
+    NoUndo {
+        /// The option as the user spelled it.
+        option: String,
+    },
     /// A limit lets nothing through.
     #[error("{option} must be at least 1; leave it out for the default")]
     ZeroLimit {
@@ -220,6 +228,7 @@ impl Config {
             data_dir: surroundings.data_dir(layers)?,
             source: source::resolve(layers, network)?,
             threads: threads(layers)?,
+            undo_blocks: undo_blocks(layers)?,
             json: pick(layers, |o| o.json).is_some_and(|(json, _)| json),
             listen: pick(layers, |o| o.listen).map_or(DEFAULT_LISTEN, |(listen, _)| listen),
             limits: limits(layers)?,
@@ -244,6 +253,12 @@ fn threads(layers: &[Layer]) -> Result<NonZeroUsize, ConfigError> {
         }
         None => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
     }
+}
+
+fn undo_blocks(layers: &[Layer]) -> Result<Option<NonZeroU32>, ConfigError> {
+    let Some((blocks, origin)) = pick(layers, |o| o.undo_blocks) else { return Ok(None) };
+    let none = || ConfigError::NoUndo { option: origin.spell("undo-blocks") };
+    NonZeroU32::new(blocks).map(Some).ok_or_else(none)
 }
 
 fn limits(layers: &[Layer]) -> Result<Limits, ConfigError> {

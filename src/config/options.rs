@@ -51,6 +51,8 @@ pub struct Options {
     pub rpc_password: Option<Secret>,
     /// How many threads scan.
     pub threads: Option<usize>,
+    /// How many blocks can be taken back.
+    pub undo_blocks: Option<u32>,
     /// Whether to end with a JSON object on standard output.
     pub json: Option<bool>,
     /// Where to serve.
@@ -111,6 +113,7 @@ impl Layer {
             rpc_user: env.text("rpc-user")?,
             rpc_password: env.text("rpc-password")?.map(Secret),
             threads: env.parse("threads", "a number of threads")?,
+            undo_blocks: env.parse("undo-blocks", "a number of blocks")?,
             json: env.parse("json", "true or false")?,
             listen: env.parse("listen", "an address and port, such as 127.0.0.1:3080")?,
             limits: None,
@@ -159,7 +162,7 @@ const OTHER_VARIABLES: &[&str] = &[
 ];
 
 /// Options that have a variable.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "network",
     "data-dir",
     "entity",
@@ -171,6 +174,7 @@ const KEYS: [&str; 13] = [
     "rpc-user",
     "rpc-password",
     "threads",
+    "undo-blocks",
     "json",
     "listen",
 ];

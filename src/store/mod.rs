@@ -2,7 +2,7 @@
 //! of blocks.
 //!
 //! Guarantees: what [`Store::commit`] wrote is there as a whole or not at all, whatever kills the process;
-//! the undo record of every block is written with the block; a [`StoreView`] never sees half a block; a
+//! the undo record of every block is written with the block, and kept unless somebody asks to forget it; a [`StoreView`] never sees half a block; a
 //! database of another format, or with blocks of another network, start height or list of entities, is
 //! refused before anything is changed. Rules live in `ledger/`; nothing here knows what a row means.
 
@@ -11,6 +11,7 @@ mod background;
 mod codec;
 mod identity;
 mod options;
+mod retention;
 mod undo;
 mod view;
 
@@ -135,6 +136,22 @@ impl Store {
         open_to_read(data_dir)
     }
 
+    /// Refuses a database that was made for other rules.
+    pub fn must_fit(&self, rules: &Rules) -> Result<(), StoreError> {
+        identity::compare(&self.rules, rules)
+            .map_err(|source| StoreError::Identity { path: self.data_dir.clone(), source })
+    }
+
+    /// Deletes the database in `data_dir`, which nobody has open, and the directory if nothing else is there.
+    pub fn destroy(data_dir: &Path) -> Result<(), StoreError> {
+        let db_dir = data_dir.join(DATABASE);
+        DB::destroy(&options::database(), &db_dir).map_err(|e| open_error(data_dir, e))?;
+        let _ = std::fs::remove_dir(db_dir);
+        // Not empty if the user keeps something else there.
+        let _ = std::fs::remove_dir(data_dir);
+        Ok(())
+    }
+
     /// What the database was made for.
     pub fn rules(&self) -> &Rules {
         &self.rules
@@ -156,7 +173,7 @@ impl Store {
         for (height, changes) in blocks {
             self.write_rows(&mut batch, changes)?;
             for (part, bytes) in (0u32..).zip(undo::encode(changes)) {
-                batch.put_cf(self.family(UNDO)?, (*height, part).to_key(), bytes);
+                batch.put_cf(self.family(UNDO)?, undo_key(*height, part), bytes);
             }
         }
         kill::at(Window::CommitBefore);
@@ -175,7 +192,7 @@ impl Store {
         let mut changes = ChangeSet::default();
         let undo_family = self.family(UNDO)?;
         for part in 0u32.. {
-            let key = (height, part).to_key();
+            let key = undo_key(height, part);
             let Some(bytes) = self.db.get_cf(undo_family, &key).map_err(|e| self.failed(e))? else {
                 if part == 0 {
                     return Err(StoreError::NoUndo(height));
@@ -194,7 +211,7 @@ impl Store {
 
     /// Whether a block can be taken back.
     pub fn has_undo(&self, height: Height) -> Result<bool, StoreError> {
-        let first = self.db.get_pinned_cf(self.family(UNDO)?, (height, 0u32).to_key());
+        let first = self.db.get_pinned_cf(self.family(UNDO)?, undo_key(height, 0));
         Ok(first.map_err(|e| self.failed(e))?.is_some())
     }
 
@@ -222,6 +239,11 @@ impl Store {
     fn failed(&self, e: rocksdb::Error) -> StoreError {
         StoreError::Failed { path: self.data_dir.clone(), reason: e.into_string() }
     }
+}
+
+/// Where a part of the undo record of a block is kept.
+fn undo_key(height: Height, part: u32) -> Vec<u8> {
+    (height, part).to_key()
 }
 
 struct WriteRows<'a> {

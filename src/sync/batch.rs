@@ -110,10 +110,19 @@ impl Sync {
                 follow_changes(&mut self.watched, &store, changes)?;
                 self.progress.applied(*height, best.height, size);
             }
+            self.forget_old_undo()?;
             kill::at(Window::RunDone);
             if self.stop.requested() {
                 return Err(Interrupt::Stopped);
             }
+        }
+        Ok(())
+    }
+
+    /// Drops the undo records of blocks that are further from the tip than the user wants them kept.
+    fn forget_old_undo(&self) -> Result<(), SyncError> {
+        if let (Some(kept), Some(tip)) = (self.options.undo_blocks, self.store.tip()?) {
+            self.store.forget_undo_below(Height((tip.height.0 + 1).saturating_sub(kept.get())))?;
         }
         Ok(())
     }

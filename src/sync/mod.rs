@@ -11,6 +11,7 @@ mod fork;
 mod progress;
 pub mod status;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,19 +52,6 @@ pub enum SyncError {
         place: String,
         /// What is wrong with it.
         fault: BlockFault,
-    },
-    /// The source follows a chain that does not hold the first block of the database.
-    #[error(
-        "the database follows another chain: its block {height} is {stored}, that of the source is {found}. \
-         Point btkn at the source that it was made from, or choose another --data-dir"
-    )]
-    OtherChain {
-        /// The start height.
-        height: Height,
-        /// What the database holds.
-        stored: BlockHash,
-        /// What the source has there.
-        found: BlockHash,
     },
     /// The store failed.
     #[error(transparent)]
@@ -116,6 +104,9 @@ pub struct Options {
     pub threads: usize,
     /// Most blocks that are fetched and scanned at once. Changes speed and memory, never a result.
     pub batch_blocks: usize,
+    /// Blocks whose undo records are kept, counted from the tip; all, if `None`. A reorganisation that
+    /// goes deeper rebuilds the state from the start height.
+    pub undo_blocks: Option<NonZeroU32>,
 }
 
 impl Options {
@@ -187,7 +178,16 @@ impl Sync {
 
     /// Applies blocks until the state is that of the source's best block.
     pub fn catch_up(&mut self) -> Result<End, SyncError> {
-        let end = self.advance();
+        self.catch_up_until(|_| Ok(false))
+    }
+
+    /// Like [`catch_up`](Self::catch_up), but ends as soon as `enough` says so; it is asked after each
+    /// batch of blocks.
+    pub fn catch_up_until(
+        &mut self,
+        enough: impl FnMut(&Store) -> Result<bool, StoreError>,
+    ) -> Result<End, SyncError> {
+        let end = self.advance(enough);
         self.progress.finish();
         // At the tip one block at a time is read; the memory of a whole batch is not needed any more.
         self.buffers.iter_mut().for_each(|buffer| *buffer = Vec::new());
@@ -245,11 +245,15 @@ impl Sync {
         end
     }
 
-    fn advance(&mut self) -> Result<End, SyncError> {
+    fn advance(
+        &mut self,
+        mut enough: impl FnMut(&Store) -> Result<bool, StoreError>,
+    ) -> Result<End, SyncError> {
         loop {
             match self.retrying(Self::step)? {
                 None => return Ok(End::Stopped),
                 Some(Step::Done) => return Ok(End::Done),
+                Some(Step::Applied) if enough(&self.store)? => return Ok(End::Done),
                 Some(Step::Applied) => {}
             }
         }
@@ -297,6 +301,7 @@ impl Sync {
 
     fn done(&self) -> Result<Step, Interrupt> {
         self.phase(Phase::Following);
+        self.problem(None);
         Ok(Step::Done)
     }
 
@@ -339,7 +344,11 @@ impl Sync {
     }
 
     fn problem(&self, problem: Option<String>) {
-        self.status.send_modify(|status| status.problem = problem);
+        self.status.send_if_modified(|status| {
+            let changed = status.problem != problem;
+            status.problem = problem;
+            changed
+        });
     }
 }
 

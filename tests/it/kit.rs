@@ -83,6 +83,19 @@ impl Bench {
     }
 }
 
+/// A file of the fixture chain.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/regtest").join(path)
+}
+
+/// The configuration of the fixture, without its source.
+pub fn fixture_bench() -> Bench {
+    let text = std::fs::read_to_string(fixture("btkn.toml")).unwrap();
+    let config: toml::Table = text.parse().unwrap();
+    let entities: Vec<String> = config["entity"].clone().try_into().unwrap();
+    Bench::with(config["start-height"].as_integer().unwrap() as u32, &entities)
+}
+
 /// Arguments for a node as the only source.
 pub fn node_args(url: &str, cookie: &Path) -> Vec<String> {
     vec!["--rpc-url".into(), url.into(), "--rpc-cookie-file".into(), cookie.display().to_string()]

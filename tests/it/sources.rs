@@ -1,6 +1,5 @@
 //! One chain from three sources: the state is the same, however the blocks arrive.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use btkn_indexer::chain::{Auth, BlockFiles, Node, NodeConfig, NodeWithFiles, Source};
@@ -11,26 +10,14 @@ use btkn_indexer::sync::status::SyncStatus;
 use btkn_indexer::sync::{End, Options, Sync};
 use btkn_testkit::NodeOptions;
 
-use crate::kit::{Bench, node_args};
-
-fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/regtest").join(path)
-}
-
-/// The configuration of the fixture, without its source.
-fn fixture_bench() -> Bench {
-    let text = std::fs::read_to_string(fixture("btkn.toml")).unwrap();
-    let config: toml::Table = text.parse().unwrap();
-    let entities: Vec<String> = config["entity"].clone().try_into().unwrap();
-    Bench::with(config["start-height"].as_integer().unwrap() as u32, &entities)
-}
+use crate::kit::{Bench, fixture, fixture_bench, node_args};
 
 /// Syncs a database of the bench, which exists already, with other options than the command line has.
 fn sync_in_process(bench: &Bench, name: &str, source: Box<dyn Source>, threads: usize, batch_blocks: usize) {
     let rules = Store::open_read_only(&bench.data_dir("files")).unwrap().rules().clone();
     let store = Arc::new(Store::open(&bench.data_dir(name), &rules).unwrap());
     let (status, _) = tokio::sync::watch::channel(SyncStatus::starting());
-    let options = Options { threads, batch_blocks };
+    let options = Options { threads, batch_blocks, undo_blocks: None };
     let mut sync = Sync::new(store, source, options, status, Stop::new()).unwrap();
     assert_eq!(sync.catch_up().unwrap(), End::Done);
 }
