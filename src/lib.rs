@@ -13,3 +13,4 @@ pub mod scan;
 pub mod stop;
 pub mod store;
 pub mod sync;
+pub mod verify;

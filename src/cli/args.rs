@@ -24,6 +24,7 @@ Examples:
     btkn events --from 890000
     btkn dump > state.json
     btkn check
+    btkn verify --bitcoin-dir ~/.bitcoin
 
 Every option can also be set in the environment (--data-dir is BTKN_DATA_DIR, several entities
 are separated by commas) or in a TOML file named by --config (data-dir = \"…\", entity = [\"…\"]).
@@ -44,6 +45,13 @@ Examples:
   btkn events --data-dir /var/lib/btkn | jq 'select(.events != [])'
 
 Two indexers with the same network, start height and entities print the same lines.";
+
+const VERIFY_HELP: &str = "\
+The source and the entities are named as for `btkn sync`. The database is only read, also while
+`btkn run` has it open, and compared as of the start. The second state takes as much time and space
+as the first synchronisation did, and is deleted at the end.
+
+Exit codes: 0 nothing differs, 1 something does (the first block or row is named), 2 wrong usage.";
 
 /// Rebuilds BTKN token balances from Bitcoin blocks alone, and serves them over REST.
 #[derive(Debug, Parser)]
@@ -68,6 +76,9 @@ pub enum Command {
     Events(EventsArgs),
     /// Print the whole state at the tip as JSON in a fixed order
     Dump(PlaceArgs),
+    /// Derive the state again from the blocks and compare it with the database, block by block, row by row
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
     /// Test the database against itself: indexes, sums, roots, state hashes and undo records
     Check(PlaceArgs),
 }
@@ -124,6 +135,11 @@ pub struct SyncArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
+    /// Keep the undo records of this many blocks; of all by default. A deeper reorganisation rebuilds
+    /// the state from the start height
+    #[arg(long, value_name = "N")]
+    pub undo_blocks: Option<u32>,
+
     /// End with one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
@@ -139,6 +155,18 @@ pub struct RunArgs {
     /// Address and port to serve on; 127.0.0.1:3080 by default
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+}
+
+/// Arguments of `btkn verify`.
+#[derive(Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// As for `sync`.
+    #[command(flatten)]
+    pub sync: SyncArgs,
+
+    /// Directory in which the second state is made; the data directory by default
+    #[arg(long, value_name = "DIR")]
+    pub scratch_dir: Option<PathBuf>,
 }
 
 /// Arguments of `btkn events`.
@@ -179,6 +207,7 @@ impl SyncArgs {
             rpc_url: self.rpc_url.clone(),
             rpc_cookie_file: self.rpc_cookie_file.clone(),
             threads: self.threads,
+            undo_blocks: self.undo_blocks,
             json: self.json.then_some(true),
             ..self.place.options()
         }

@@ -1,4 +1,4 @@
-//! The command line: arguments to configuration, configuration to one of the four commands.
+//! The command line: arguments to configuration, configuration to one of the commands.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed at run
 //! time, 2 wrong usage.
@@ -6,6 +6,7 @@
 pub mod args;
 mod dump;
 mod run;
+mod verify;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use crate::protocol::Height;
 use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
+use crate::verify::Difference;
 use crate::{check, ledger, logging};
 
 use args::{Arguments, Command, EventsArgs, PlaceArgs};
@@ -43,6 +45,10 @@ enum Failure {
     Sync(#[from] SyncError),
     #[error("stopped before it was done; start it again and it goes on from there")]
     Stopped,
+    #[error("stopped before it was done, up to where nothing differed")]
+    StoppedVerifying,
+    #[error("{0}")]
+    Differs(Difference),
     #[error("cannot serve on {address}: {source}; choose another --listen")]
     Listen { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot start: {0}")]
@@ -93,6 +99,10 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         Command::Dump(place) => {
             let store = open_to_read(place)?;
             dump::dump(&store.view(), store.rules(), &mut BufWriter::new(io::stdout().lock()))
+        }
+        Command::Verify(args) => {
+            let config = configure(args.sync.options(), &args.sync.place)?;
+            verify::verify(&config, args.scratch_dir.as_deref())
         }
         Command::Check(place) => check_database(&open_to_read(place)?),
     }

@@ -9,7 +9,7 @@ use super::mini_chain;
 
 /// A key on the curve; nobody signs anything with it here.
 pub const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
-const OTHER_KEY: &str = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+pub const OTHER_KEY: &str = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
 
 /// A directory with a chain of 8 blocks above the genesis block.
 pub struct Place {

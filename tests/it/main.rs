@@ -10,4 +10,6 @@ mod damage;
 mod follow;
 mod kit;
 mod mini_chain;
+mod reorganisations;
 mod sources;
+mod verify;

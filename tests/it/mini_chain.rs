@@ -35,12 +35,21 @@ pub fn blocks(height: u32) -> Vec<Block> {
     let mut blocks = vec![genesis_block(bitcoin::Network::Regtest)];
     for height in 1..=height {
         let parent = &blocks[blocks.len() - 1];
-        blocks.push(mine(parent, height));
+        blocks.push(mine(parent, height, 0));
     }
     blocks
 }
 
-fn mine(parent: &Block, height: u32) -> Block {
+/// Blocks on top of `parent`, which is block `above`, up to `height`; other ones for each `salt`.
+pub fn branch(parent: &Block, above: u32, height: u32, salt: i64) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for height in above + 1..=height {
+        blocks.push(mine(blocks.last().unwrap_or(parent), height, salt));
+    }
+    blocks
+}
+
+fn mine(parent: &Block, height: u32, salt: i64) -> Block {
     let mut output = vec![TxOut { value: Bitcoins::from_sat(50), script_pubkey: ScriptBuf::new() }];
     if height == TOKEN_HEIGHT {
         let script_pubkey = TokenAnnouncement { metadata: token() }.script();
@@ -51,7 +60,7 @@ fn mine(parent: &Block, height: u32) -> Block {
         lock_time: LockTime::ZERO,
         input: vec![TxIn {
             previous_output: OutPoint::null(),
-            script_sig: ScriptBuf::builder().push_int(i64::from(height)).push_int(0).into_script(),
+            script_sig: ScriptBuf::builder().push_int(i64::from(height)).push_int(salt).into_script(),
             sequence: Sequence::MAX,
             witness: Witness::new(),
         }],
