@@ -32,7 +32,7 @@ pub(super) fn check_snapshots(view: &impl View, report: &mut Report) -> Result<(
             continue;
         }
         let mut missing = 0;
-        for (index, hash) in (0u16..).zip(&signed.manifest.chunks) {
+        for (index, hash) in (0..=u16::MAX).zip(&signed.manifest.chunks) {
             if view.has::<ChunkHolders>(&(*hash, id))? {
                 held.insert((*hash, id));
             } else {

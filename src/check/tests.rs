@@ -2,10 +2,12 @@ use super::*;
 use crate::ledger::keys::EntityIndex;
 use crate::ledger::records::{Balance, Unit};
 use crate::ledger::tables::{Balances, Holders, Maturing, Standing, Supply, Watched};
+use crate::ledger::tests::scenario::{Chain, Tx, sign};
 use crate::ledger::tests::vectors::published_chain;
 use crate::ledger::view::Empty;
 use crate::ledger::{Overlay, apply_block};
-use crate::protocol::{Amount, Height};
+use crate::protocol::manifest::{MAX_CHUNKS, SnapshotKind};
+use crate::protocol::{Amount, ChunkHash, Height};
 use tempfile::TempDir;
 
 /// A database with the published chain, up to its tip.
@@ -93,4 +95,19 @@ fn a_block_that_was_changed_or_lost_is_found() {
     assert_eq!(tables(&store), ["blocks"]);
     tamper::<Blocks>(&store, Height(114), None);
     assert!(tables(&store).iter().filter(|table| **table == "blocks").count() > 1);
+}
+
+#[test]
+fn a_manifest_that_lists_the_most_chunks_is_accepted_and_no_violation() {
+    let mut chain = Chain::new();
+    chain.empty(1);
+    let mut manifest = chain.manifest(SnapshotKind::Full, 1, &[], &[]);
+    let hash = |n: usize| ChunkHash(std::array::from_fn(|i| (n >> (8 * (i % 2))) as u8));
+    manifest.chunks = (0..MAX_CHUNKS).map(hash).collect();
+    let lines = chain.one(Tx::new("most").manifest(&sign(&manifest, Vec::new())));
+    assert!(lines.len() == 1 && lines[0].starts_with("manifest "), "{lines:?}");
+    let mut report = Report::default();
+    derive::check_snapshots(&chain.state, &mut report).unwrap();
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    assert!(report.rows as usize > MAX_CHUNKS);
 }

@@ -127,7 +127,7 @@ impl Entities {
 
     /// All entities with their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (EntityIndex, &Entity)> {
-        (0u16..).map(EntityIndex).zip(&self.list)
+        (0..=u16::MAX).map(EntityIndex).zip(&self.list)
     }
 
     /// Every key of every entity.

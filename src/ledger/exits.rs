@@ -40,7 +40,7 @@ impl<V: View> Block<'_, V> {
         let withdrawal = WithdrawalRecord { txid: tx.txid, entity, owner_signature, records };
         self.state.put::<Withdrawals>(place, withdrawal)?;
         let mut exits = Vec::with_capacity(announcement.records.len());
-        for ((index, record), bond) in (0u8..).zip(&announcement.records).zip(bonds) {
+        for ((index, record), bond) in (0..=u8::MAX).zip(&announcement.records).zip(bonds) {
             let bond = bond.map(|b| BondRecord { value: b.value, taproot_key: b.taproot_key });
             let exit = ExitRecord {
                 entity,

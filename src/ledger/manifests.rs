@@ -137,7 +137,7 @@ impl<V: View> Block<'_, V> {
             missing: chunks,
         };
         self.state.put::<Pending>((entity, place), pending)?;
-        for (index, hash) in (0u16..).zip(&manifest.chunks) {
+        for (index, hash) in (0..=u16::MAX).zip(&manifest.chunks) {
             self.state.put::<Wanted>((*hash, place), WantedChunk { manifest: *id, entity, index })?;
         }
         let entity_id = self.entity_id(entity)?;

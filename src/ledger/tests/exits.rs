@@ -376,3 +376,13 @@ fn exiting_and_claimed_sums_may_exceed_128_bits_and_are_capped_when_shown() {
     chain.one(Tx::new("b").exit(alpha(), &[&b]));
     assert_eq!(chain.balance("anna"), (0, u128::MAX, 0));
 }
+
+#[test]
+fn an_announcement_may_have_255_records() {
+    let (mut chain, _) = declared();
+    let ttxos: Vec<Ttxo> = (10..265).map(|n| ttxo(n, "anna", 1)).collect();
+    let exit = Tx::new("exit").exit(alpha(), &ttxos.iter().collect::<Vec<_>>());
+    assert_eq!(states(&chain.one(exit)), ["unresolved"; 255]);
+    chain.activate(2, &ttxos);
+    assert_eq!(chain.balance("anna"), (0, 255, 0));
+}

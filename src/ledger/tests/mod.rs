@@ -3,6 +3,6 @@
 mod activation;
 mod exits;
 mod manifests;
-mod scenario;
+pub(crate) mod scenario;
 mod tokens;
 pub(crate) mod vectors;
