@@ -145,7 +145,7 @@ impl Store {
     /// Deletes the database in `data_dir`, which nobody has open, and the directory if nothing else is there.
     pub fn destroy(data_dir: &Path) -> Result<(), StoreError> {
         let db_dir = data_dir.join(DATABASE);
-        DB::destroy(&options::database(), &db_dir).map_err(|e| open_error(data_dir, e))?;
+        DB::destroy(&rocksdb::Options::default(), &db_dir).map_err(|e| open_error(data_dir, e))?;
         let _ = std::fs::remove_dir(db_dir);
         // Not empty if the user keeps something else there.
         let _ = std::fs::remove_dir(data_dir);

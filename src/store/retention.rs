@@ -36,7 +36,7 @@ impl Store {
         batch.delete_range_cf(self.family(UNDO)?, undo_key(oldest, 0), undo_key(from, 0));
         batch.put(UNDO_FROM, from.to_key());
         kill::at(Window::ForgetWrite);
-        self.db.write(batch).map_err(|e| self.failed(e))?;
+        self.write(batch)?;
         kill::at(Window::ForgetAfter);
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Store {
         batch.delete_range_cf(self.family(UNDO)?, [].as_slice(), &ABOVE_ALL_KEYS);
         batch.delete(UNDO_FROM);
         kill::at(Window::ResetWrite);
-        self.db.write(batch).map_err(|e| self.failed(e))
+        self.write(batch)
     }
 }
 
