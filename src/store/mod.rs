@@ -209,12 +209,6 @@ impl Store {
         Ok(changes)
     }
 
-    /// Whether a block can be taken back.
-    pub fn has_undo(&self, height: Height) -> Result<bool, StoreError> {
-        let first = self.db.get_pinned_cf(self.family(UNDO)?, undo_key(height, 0));
-        Ok(first.map_err(|e| self.failed(e))?.is_some())
-    }
-
     /// Makes sure that everything is on the disk; called before a clean end.
     pub fn flush(&self) -> Result<(), StoreError> {
         kill::at(Window::EndBefore);

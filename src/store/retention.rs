@@ -26,6 +26,20 @@ impl Store {
         Ok(Height::take(&bytes).ok_or_else(broken)?)
     }
 
+    /// Length of the undo record of a block in bytes, before compression; `None` if it has none.
+    pub fn undo_len(&self, height: Height) -> Result<Option<u64>, StoreError> {
+        let mut len = None;
+        for part in 0u32.. {
+            let key = undo_key(height, part);
+            let Some(bytes) = self.db.get_pinned_cf(self.family(UNDO)?, &key).map_err(|e| self.failed(e))?
+            else {
+                break;
+            };
+            len = Some(len.unwrap_or(0) + (key.len() + bytes.len()) as u64);
+        }
+        Ok(len)
+    }
+
     /// Drops the undo records of all blocks below `from`. What was dropped never comes back.
     pub fn forget_undo_below(&self, from: Height) -> Result<(), StoreError> {
         let oldest = self.undo_from()?;

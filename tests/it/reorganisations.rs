@@ -1,13 +1,14 @@
 //! Reorganisations of any depth, with all undo records and with a limited number of them.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::{Block, BlockHash};
 use btkn_indexer::chain::{BlockFiles, BlockId, Source, SourceError};
 use btkn_indexer::check::check;
+use btkn_indexer::ledger::records::TipRecord;
 use btkn_indexer::ledger::{Entities, EntityConfig, EntityKey, Rules};
 use btkn_indexer::protocol::{Height, Network, PubKey};
 use btkn_indexer::stop::Stop;
@@ -32,12 +33,16 @@ fn rules() -> Rules {
 type Seen = Arc<Mutex<Vec<SyncStatus>>>;
 
 fn sync(blocks: &Path, store: &Arc<Store>, undo_blocks: Option<u32>) -> (Sync, Seen) {
+    sync_until(Stop::new(), blocks, store, undo_blocks)
+}
+
+fn sync_until(stop: Stop, blocks: &Path, store: &Arc<Store>, undo_blocks: Option<u32>) -> (Sync, Seen) {
     let seen = Seen::default();
     let (sender, status) = watch::channel(SyncStatus::starting());
     let files = BlockFiles::open(blocks, Network::Regtest).unwrap();
     let source = Box::new(Watched { files, status, seen: seen.clone() });
     let options = Options { threads: 1, batch_blocks: 8, undo_blocks: undo_blocks.and_then(NonZeroU32::new) };
-    (Sync::new(store.clone(), source, options, sender, Stop::new()).unwrap(), seen)
+    (Sync::new(store.clone(), source, options, sender, stop).unwrap(), seen)
 }
 
 /// Block files that grow, and a database that follows them.
@@ -62,6 +67,10 @@ impl Following {
         following
     }
 
+    fn blocks(&self) -> PathBuf {
+        self.dir.path().join("blocks")
+    }
+
     fn catch_up(&mut self) {
         self.seen.lock().unwrap().clear();
         assert_eq!(self.sync.catch_up().unwrap(), End::Done);
@@ -72,15 +81,20 @@ impl Following {
     /// Another branch, one block longer than the chain, replaces its last `depth` blocks. Returns how many
     /// blocks were fetched for it.
     fn reorganise(&mut self, depth: usize) -> usize {
+        self.replace(depth);
+        self.catch_up();
+        self.seen.lock().unwrap().len()
+    }
+
+    /// Writes a better branch without following it.
+    fn replace(&mut self, depth: usize) {
         self.branches += 1;
         let height = self.chain.len() as u32;
         self.chain.truncate(self.chain.len() - depth);
         let fork = self.chain.len() as u32 - 1;
         let branch = mini_chain::branch(&self.chain[fork as usize], fork, height, self.branches);
-        mini_chain::append(&self.dir.path().join("blocks"), &branch);
+        mini_chain::append(&self.blocks(), &branch);
         self.chain.extend(branch);
-        self.catch_up();
-        self.seen.lock().unwrap().len()
     }
 
     /// The database is as good as one that only ever saw the present chain.
@@ -185,10 +199,38 @@ fn below_the_kept_undo_records_the_state_is_rebuilt_and_readers_are_told() {
 fn a_new_limit_counts_from_the_next_block_on_and_never_brings_records_back() {
     let mut following = Following::new(None);
     for (limit, undo_from) in [(Some(5), 37), (Some(20), 37), (None, 37), (Some(3), 42)] {
-        let blocks = following.dir.path().join("blocks");
-        (following.sync, following.seen) = sync(&blocks, &following.store, limit);
+        (following.sync, following.seen) = sync(&following.blocks(), &following.store, limit);
         following.reorganise(1);
         assert_eq!(following.store.undo_from().unwrap(), Height(undo_from), "{limit:?}");
         following.assert_as_fresh(&format!("{limit:?}"));
     }
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_reorganisation_leaves_a_state_from_which_the_next_start_goes_on() {
+    let mut following = Following::new(None);
+    following.replace(30);
+    let mut stopped_at = Vec::new();
+    // The moment is up to the machine: a longer one each time, until a start is left in peace.
+    for patience in (0..).map(|n| Duration::from_micros(100 * n)) {
+        let stop = Stop::new();
+        let (mut sync, _) = sync_until(stop.clone(), &following.blocks(), &following.store, None);
+        let asking = std::thread::spawn(move || {
+            std::thread::sleep(patience);
+            stop.request();
+        });
+        let end = sync.catch_up().unwrap();
+        asking.join().unwrap();
+        let report = check(&following.store).unwrap();
+        assert!(report.violations.is_empty(), "{:#?}", report.violations);
+        if end == End::Done {
+            break;
+        }
+        stopped_at.push(following.store.tip().unwrap().unwrap());
+    }
+    let stale = |tip: &&TipRecord| !following.chain.iter().any(|block| block.block_hash() == tip.hash);
+    let in_between = stopped_at.iter().filter(stale).filter(|tip| tip.height.0 < 40);
+    assert!(in_between.count() > 0, "{stopped_at:?}");
+    following.catch_up();
+    following.assert_as_fresh("stopped in between");
 }
