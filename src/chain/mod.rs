@@ -7,6 +7,7 @@ mod blk_file;
 mod block_dir;
 mod files;
 mod header_chain;
+mod http;
 mod node;
 mod node_with_files;
 mod rpc;

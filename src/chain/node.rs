@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
+use bitcoin::blockdata::constants::genesis_block;
 use bitcoin::hex::{HexToBytesError, HexToBytesIter};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rpc::{self, Auth, Failure, Rpc};
+use super::rpc::{self, Auth, Failure, RPC_METHOD_NOT_FOUND, Rpc};
 use super::{BlockId, Source, SourceError};
 use crate::protocol::{Height, Network};
 
@@ -29,7 +30,6 @@ const POLL: Duration = Duration::from_secs(1);
 /// Error codes of Bitcoin Core.
 const RPC_MISC_ERROR: i32 = -1;
 const RPC_INVALID_PARAMETER: i32 = -8;
-const RPC_METHOD_NOT_FOUND: i32 = -32601;
 
 /// The challenge of the default signet.
 const SIGNET_CHALLENGE: &str = "512103ad5e0edad18cb1f0fc0d28a3d4f1f3e445640337489abb10404f2d1e086be430\
@@ -133,7 +133,7 @@ impl Node {
         self.rpc.explain(failure, method)
     }
 
-    /// Checks version and network of a node that is new to us.
+    /// Checks version, network and genesis block of a node that is new to us.
     fn probe(&mut self) -> Result<(), SourceError> {
         let NetworkInfo { version } = self.call("getnetworkinfo", &[])?;
         let shown = format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100);
@@ -152,6 +152,17 @@ impl Node {
                 self.network
             )));
         }
+        let genesis = genesis_block(self.network.to_bitcoin()).block_hash();
+        let first: BlockHash = self.call("getblockhash", &[0.into()])?;
+        if first != genesis {
+            return Err(SourceError::Fatal(format!(
+                "the node at {} follows another chain: its first block is {first}, that of {} is {genesis}; \
+                 choose a node of Bitcoin",
+                self.rpc.url(),
+                self.network
+            )));
+        }
+        self.rpc.is_a_node();
         self.version = shown;
         self.can_long_poll.store(true, Ordering::Relaxed);
         self.probed.store(true, Ordering::Relaxed);
@@ -252,15 +263,28 @@ impl Source for Node {
                     block.hash
                 )));
             }
+            // It has pruned the block this very moment, or its disk is damaged.
+            Err(Failure::Answer(error))
+                if error.code == RPC_MISC_ERROR && error.message.contains("not found on disk") =>
+            {
+                return Err(SourceError::Retry(format!(
+                    "the node at {} can't read block {} ({}) from its disk; if that does not pass, its block files \
+                     are damaged: restart it with -reindex",
+                    self.rpc.url(),
+                    block.height,
+                    block.hash
+                )));
+            }
             Err(failure) => return Err(self.explain(failure, "getblock")),
         };
         // A block is one long string of hex digits: taken from where it lies, not through a `String`.
         let json = response.result.as_ref().map_or("", |result| result.get());
         let hex = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
-        decode_hex(hex, buf).map_err(|_| {
-            let url = self.rpc.url();
-            SourceError::Fatal(format!("{url}: what it sent for block {} is not a block", block.hash))
-        })
+        if decode_hex(hex, buf).is_err() {
+            // Whoever scans a block finds that none is there, and knows what to do about it.
+            buf.clear();
+        }
+        Ok(())
     }
 
     fn locate(&self, block: BlockId) -> String {

@@ -3,28 +3,31 @@
 //! A connection serves one call at a time, so there is a pool of them that grows to as many as there
 //! are threads calling. The cookie file is read whenever a connection is made, because a node writes
 //! a new one at every start. Credentials never appear in errors, logs or `Debug` output.
+//!
+//! What does not look like a node is refused when it is met first. Where a node was before, it is waited
+//! for: a web page is then a proxy that is in trouble, or a port that somebody else took for a while.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bitcoincore_rpc::jsonrpc::error::RpcError;
-use bitcoincore_rpc::jsonrpc::simple_http::{self, SimpleHttpTransport};
 use bitcoincore_rpc::jsonrpc::{self, Client, Response};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::SourceError;
+use super::http::{Http, HttpError};
 use crate::protocol::Network;
-
-/// How long a connection may be silent. A node that writes its caches to a slow disk can take a while.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The node is starting and not ready to answer.
 const RPC_IN_WARMUP: i32 = -28;
+
+/// There is no such method.
+pub(super) const RPC_METHOD_NOT_FOUND: i32 = -32601;
 
 /// How to log in to a node.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,17 +67,24 @@ pub(super) struct Rpc {
     url: String,
     auth: Auth,
     idle: Mutex<Vec<Client>>,
+    /// Whether a node was seen there.
+    known: AtomicBool,
 }
 
 impl Rpc {
     /// Checks the URL; connects at the first call.
     pub fn new(url: &str, auth: Auth, network: Network) -> Result<Self, SourceError> {
-        Ok(Rpc { url: complete_url(url, network)?, auth, idle: Mutex::default() })
+        Ok(Rpc { url: complete_url(url, network)?, auth, idle: Mutex::default(), known: false.into() })
     }
 
     /// The node's address, without credentials.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// To be told once a node was found at the other end.
+    pub fn is_a_node(&self) {
+        self.known.store(true, Ordering::Relaxed);
     }
 
     /// Forgets all connections, and with them the credentials that they use.
@@ -127,6 +137,11 @@ impl Rpc {
             Failure::Answer(error) if error.code == RPC_IN_WARMUP => {
                 SourceError::Retry(format!("the node at {} is starting: {}", self.url, error.message))
             }
+            Failure::Answer(error)
+                if error.code == RPC_METHOD_NOT_FOUND && !self.known.load(Ordering::Relaxed) =>
+            {
+                self.no_rpc_advice(&error.message)
+            }
             Failure::Answer(error) => SourceError::Retry(format!(
                 "the node at {} answered `{method}` with error {}: {}",
                 self.url, error.code, error.message
@@ -144,8 +159,9 @@ impl Rpc {
         let pooled = self.idle().pop();
         if let Some(client) = pooled {
             match call(&client) {
-                // The node was restarted, which changed the cookie.
-                Err(error) if http_status(&error) == Some(401) => self.disconnect(),
+                // The node was restarted, which changed the cookie and ended all connections. Every call only
+                // reads, so that it may be made twice.
+                Err(error) if http_status(&error) == Some(401) || is_away(&error) => self.disconnect(),
                 outcome => return self.settle(client, outcome),
             }
         }
@@ -168,13 +184,11 @@ impl Rpc {
     }
 
     fn connect(&self) -> Result<Client, SourceError> {
-        let builder = SimpleHttpTransport::builder().timeout(TIMEOUT);
-        let builder = builder.url(&self.url).map_err(|error| self.classify(&error.into()))?;
-        let builder = match &self.auth {
-            Auth::Cookie(path) => builder.cookie_auth(read_cookie(path)?),
-            Auth::UserPass { user, password } => builder.auth(user, Some(password)),
+        let login = match &self.auth {
+            Auth::Cookie(path) => read_cookie(path)?,
+            Auth::UserPass { user, password } => format!("{user}:{password}"),
         };
-        Ok(Client::with_transport(builder.build()))
+        Ok(Client::with_transport(Http::new(&self.url, &login)))
     }
 
     /// Whether an error of the transport is worth a retry.
@@ -183,14 +197,15 @@ impl Rpc {
         let away =
             |why: &dyn fmt::Display| SourceError::Retry(format!("no answer from a node at {url}: {why}"));
         match error {
-            jsonrpc::Error::Json(error) if error.is_eof() || error.is_io() => away(error),
-            jsonrpc::Error::Transport(inner) => match inner.downcast_ref::<simple_http::Error>() {
-                Some(simple_http::Error::SocketError(error)) => away(error),
-                Some(simple_http::Error::HttpResponseTooShort { .. }) => away(&"connection closed"),
-                Some(simple_http::Error::IncompleteResponse { .. }) => away(&"connection closed"),
-                Some(simple_http::Error::HttpErrorCode(401)) => self.credentials_advice(),
-                Some(simple_http::Error::HttpErrorCode(code @ 500..)) => away(&format!("HTTP {code}")),
-                Some(simple_http::Error::InvalidUrl { reason, .. }) => {
+            jsonrpc::Error::Json(error) if error.is_eof() => away(error),
+            jsonrpc::Error::Transport(inner) => match inner.downcast_ref::<HttpError>() {
+                Some(HttpError::Away(reason)) => away(reason),
+                Some(HttpError::Status(401)) => self.credentials_advice(),
+                Some(HttpError::Status(503)) => {
+                    away(&"HTTP 503; if that goes on, see -rpcworkqueue and -rpcthreads of the node")
+                }
+                Some(HttpError::Status(code @ (408 | 429 | 500..))) => away(&format!("HTTP {code}")),
+                Some(HttpError::Address(reason)) => {
                     SourceError::Fatal(format!("{url} is no URL of a node: {reason}"))
                 }
                 _ => self.no_rpc_advice(&inner.to_string()),
@@ -216,11 +231,15 @@ impl Rpc {
     }
 
     fn no_rpc_advice(&self, what: &str) -> SourceError {
-        SourceError::Fatal(format!(
+        let text = format!(
             "what answers at {} does not look like the RPC interface of Bitcoin Core ({what}): check address \
              and port",
             self.url
-        ))
+        );
+        match self.known.load(Ordering::Relaxed) {
+            true => SourceError::Retry(text),
+            false => SourceError::Fatal(text),
+        }
     }
 }
 
@@ -294,12 +313,20 @@ fn answered(mut response: Response) -> Result<Response, Failure> {
     }
 }
 
-fn http_status(error: &jsonrpc::Error) -> Option<u16> {
+fn http_error(error: &jsonrpc::Error) -> Option<&HttpError> {
     let jsonrpc::Error::Transport(inner) = error else { return None };
-    match inner.downcast_ref::<simple_http::Error>()? {
-        simple_http::Error::HttpErrorCode(code) => Some(*code),
+    inner.downcast_ref::<HttpError>()
+}
+
+fn http_status(error: &jsonrpc::Error) -> Option<u16> {
+    match http_error(error)? {
+        HttpError::Status(code) => Some(*code),
         _ => None,
     }
+}
+
+fn is_away(error: &jsonrpc::Error) -> bool {
+    matches!(http_error(error), Some(HttpError::Away(_)))
 }
 
 #[cfg(test)]

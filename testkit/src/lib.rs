@@ -23,10 +23,13 @@
 //! chain.reorg(2, &[]);
 //! ```
 //!
+//! [`fake_node`] stands in for a node that misbehaves.
+//!
 //! Everything here panics with a message when something does not work: a test has no better answer.
 #![allow(clippy::missing_panics_doc)]
 
 mod coins;
+pub mod fake_node;
 mod inscribe;
 mod keys;
 mod node;

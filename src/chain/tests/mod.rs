@@ -1,6 +1,5 @@
 //! Sources against block files written here and a node that is made up.
 
-mod fake_node;
 mod files;
 mod node;
 mod node_with_files;

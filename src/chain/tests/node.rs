@@ -8,8 +8,8 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
 use super::super::{Auth, Node, NodeConfig, Source};
-use super::fake_node::{FIRST_COOKIE, FakeNode, Fault, SECOND_COOKIE};
 use super::*;
+use btkn_testkit::fake_node::{Cookie, FakeNode, Fault, Rule};
 
 /// A node with six blocks, and a client of it that finds the cookie in a file.
 struct Pair {
@@ -24,10 +24,10 @@ impl Pair {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cookie = dir.path().join(".cookie");
-        fs::write(&cookie, FIRST_COOKIE.0).unwrap();
+        fs::write(&cookie, Cookie::FIRST.text).unwrap();
         let blocks = mine_chain(5);
-        let fake = FakeNode::start(blocks.clone());
-        let node = client(&fake.url, Auth::Cookie(cookie.clone()), Network::Regtest);
+        let fake = FakeNode::start(&blocks);
+        let node = client(&fake.url(), Auth::Cookie(cookie.clone()), Network::Regtest);
         Pair { fake, node, blocks, cookie, _dir: dir }
     }
 }
@@ -38,7 +38,7 @@ fn client(url: &str, auth: Auth, network: Network) -> Node {
 
 #[test]
 fn chain_and_blocks() {
-    let Pair { mut node, blocks, _dir, .. } = Pair::new();
+    let Pair { fake: _fake, mut node, blocks, _dir, .. } = Pair::new();
     let all = ids(&blocks);
     assert_eq!(node.hashes(Height(0), 10).unwrap(), [], "before anything is known of the chain");
     assert_eq!(node.refresh().unwrap(), all[5]);
@@ -67,9 +67,20 @@ fn chain_and_blocks() {
 fn a_chain_that_got_shorter_ends_the_hashes() {
     let Pair { fake, mut node, blocks, _dir, .. } = Pair::new();
     node.refresh().unwrap();
-    fake.change(|state| state.blocks.truncate(3));
+    fake.change(|state| state.truncate(3));
     let hashes: Vec<_> = blocks[..3].iter().map(Block::block_hash).collect();
     assert_eq!(node.hashes(Height(0), 10).unwrap(), hashes);
+}
+
+fn all(fake: &FakeNode, fault: Fault) {
+    fake.fault(Rule::all(), fault);
+}
+
+/// The first block of a chain that is not Bitcoin's.
+fn another_genesis() -> Block {
+    let mut genesis = genesis();
+    genesis.header.nonce += 1;
+    genesis
 }
 
 #[test]
@@ -80,13 +91,23 @@ fn nodes_that_do_not_serve() {
         ("mainnet", |fake| fake.change(|s| s.chain = "main"), "fatal", "is on mainnet, not on regtest"),
         ("testnet4", |fake| fake.change(|s| s.chain = "testnet4"), "fatal", "is on testnet4, not on regtest"),
         ("credentials", |fake| fake.change(|s| s.authorization = "x"), "fatal", ".cookie (HTTP 401)"),
-        ("starting", |fake| fake.fault("*", Fault::Rpc(-28, "Loading…")), "retry", "is starting: Loading…"),
-        ("odd error", |fake| fake.fault("*", Fault::Rpc(-9, "Odd")), "retry", "error -9: Odd"),
-        ("busy", |fake| fake.fault("*", Fault::Http(503)), "retry", "HTTP 503"),
-        ("forbidden", |fake| fake.fault("*", Fault::Http(403)), "fatal", "rpcwhitelist"),
-        ("not found", |fake| fake.fault("*", Fault::Http(404)), "fatal", "does not look like the RPC"),
-        ("web server", |fake| fake.fault("*", Fault::Page), "fatal", "does not look like the RPC"),
-        ("hangs up", |fake| fake.fault("*", Fault::Close), "retry", "no answer from a node at http://127"),
+        ("another coin", |fake| fake.set_chain(&[another_genesis()]), "fatal", "follows another chain"),
+        ("starting", |fake| all(fake, Fault::Rpc(-28, "Loading…")), "retry", "is starting: Loading…"),
+        ("odd error", |fake| all(fake, Fault::Rpc(-9, "Odd")), "retry", "error -9: Odd"),
+        ("other RPC", |fake| all(fake, Fault::Rpc(-32601, "No such")), "fatal", "does not look like the RPC"),
+        ("queue full", |fake| all(fake, Fault::Http(503, "Work queue")), "retry", "-rpcworkqueue"),
+        ("too many", |fake| all(fake, Fault::Http(429, "")), "retry", "HTTP 429"),
+        ("gateway", |fake| all(fake, Fault::Http(502, "<html>")), "retry", "HTTP 502"),
+        ("forbidden", |fake| all(fake, Fault::Http(403, "")), "fatal", "rpcwhitelist"),
+        ("not found", |fake| all(fake, Fault::Http(404, "")), "fatal", "does not look like the RPC"),
+        ("moved", |fake| all(fake, Fault::Http(302, "")), "fatal", "does not look like the RPC"),
+        ("web server", |fake| all(fake, Fault::Page), "fatal", "does not look like the RPC"),
+        ("other result", |fake| all(fake, Fault::Result(7.into())), "fatal", "does not look like the RPC"),
+        ("hangs up", |fake| all(fake, Fault::Close), "retry", "no answer from a node at http://127"),
+        ("hangs up in the head", |fake| all(fake, Fault::CloseInHead), "retry", "no answer from a node"),
+        ("hangs up in the body", |fake| all(fake, Fault::CloseInBody), "retry", "no answer from a node"),
+        ("cuts the body", |fake| all(fake, Fault::HalfBody), "retry", "no answer from a node"),
+        ("refuses", |fake| fake.refuse(), "retry", "no answer from a node"),
     ];
     for (name, change, kind, reason) in cases {
         let Pair { fake, mut node, _dir, .. } = Pair::new();
@@ -98,14 +119,52 @@ fn nodes_that_do_not_serve() {
 }
 
 #[test]
+fn what_stands_in_for_a_node_is_waited_out_where_a_node_was_before() {
+    let Pair { fake, mut node, blocks, _dir, .. } = Pair::new();
+    node.refresh().unwrap();
+    for fault in [Fault::Page, Fault::Http(404, ""), Fault::Rpc(-32601, "No such"), Fault::Result(7.into())] {
+        all(&fake, fault.clone());
+        let (kind, text) = told(node.refresh().unwrap_err());
+        assert_eq!(kind, "retry", "{fault:?}: {text}");
+        fake.lift();
+        assert_eq!(node.refresh().unwrap().hash, blocks[5].block_hash(), "{fault:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_small_pieces_is_put_together() {
+    let Pair { fake, mut node, blocks, _dir, .. } = Pair::new();
+    node.refresh().unwrap();
+    fake.fault(Rule::on("getblock"), Fault::Drip(7, Duration::from_millis(1)));
+    let mut buf = Vec::new();
+    node.fetch(ids(&blocks)[4], &mut buf).unwrap();
+    assert_eq!(buf, encode::serialize(&blocks[4]));
+}
+
+#[test]
+fn a_connection_that_the_node_closed_meanwhile_is_made_again() {
+    let Pair { fake, mut node, _dir, .. } = Pair::new();
+    node.refresh().unwrap();
+    fake.refuse();
+    fake.lift();
+    node.refresh().expect("the first try on a new connection");
+    // One that breaks while a request is under way, once.
+    fake.fault(Rule::all().times(1), Fault::Close);
+    node.refresh().expect("the second try, on a new connection");
+    assert_eq!(fake.hits(), 1);
+}
+
+#[test]
 fn a_signet_of_its_own_is_another_network() {
     let Pair { fake, cookie, _dir, .. } = Pair::new();
     fake.change(|state| state.chain = "signet");
-    let mut node = client(&fake.url, Auth::Cookie(cookie), Network::Signet);
+    fake.set_chain(&[genesis_block(bitcoin::Network::Signet)]);
+    let mut node = client(&fake.url(), Auth::Cookie(cookie), Network::Signet);
     assert!(node.refresh().is_ok());
     fake.change(|state| state.signet_challenge = Some("51"));
-    fake.fault("getblockhash", Fault::Close);
+    fake.fault(Rule::on("getblockhash"), Fault::Close);
     assert!(node.hashes(Height(0), 1).is_err(), "the connection breaks, so the node is looked at again");
+    fake.lift();
     let (kind, text) = told(node.refresh().unwrap_err());
     assert_eq!(kind, "fatal");
     assert!(text.contains("a signet of its own, not on signet"), "{text}");
@@ -134,16 +193,15 @@ fn a_cookie_that_changed_is_read_again() {
     let Pair { fake, mut node, cookie, _dir, .. } = Pair::new();
     fs::remove_file(&cookie).unwrap();
     assert_eq!(told(node.refresh().unwrap_err()).0, "retry", "not there yet");
-    fs::write(&cookie, format!("{}\n", FIRST_COOKIE.0)).unwrap();
+    fs::write(&cookie, format!("{}\n", Cookie::FIRST.text)).unwrap();
     node.refresh().unwrap();
     // The node restarts: the old cookie is refused, the new one is in the file.
-    fake.change(|state| state.authorization = SECOND_COOKIE.1);
-    fs::write(&cookie, SECOND_COOKIE.0).unwrap();
+    fake.change(|state| state.authorization = Cookie::SECOND.header);
+    fs::write(&cookie, Cookie::SECOND.text).unwrap();
     node.refresh().unwrap();
     fs::write(&cookie, "").unwrap();
     node.refresh().expect("connections that stand do not need the file");
-    fake.fault("getblockchaininfo", Fault::Close);
-    assert_eq!(told(node.refresh().unwrap_err()).0, "retry");
+    fake.fault(Rule::on("getblockchaininfo"), Fault::Close);
     let (kind, text) = told(node.refresh().unwrap_err());
     assert_eq!(kind, "fatal");
     assert!(text.contains("is not the cookie file"), "{text}");
@@ -154,8 +212,8 @@ fn user_and_password() {
     let Pair { fake, _dir, .. } = Pair::new();
     fake.change(|state| state.authorization = "Basic dTpw");
     let auth = |password: &str| Auth::UserPass { user: "u".into(), password: password.into() };
-    assert!(client(&fake.url, auth("p"), Network::Regtest).refresh().is_ok());
-    let (kind, text) = told(client(&fake.url, auth("q"), Network::Regtest).refresh().unwrap_err());
+    assert!(client(&fake.url(), auth("p"), Network::Regtest).refresh().is_ok());
+    let (kind, text) = told(client(&fake.url(), auth("q"), Network::Regtest).refresh().unwrap_err());
     assert_eq!(kind, "fatal");
     assert!(text.contains("BTKN_RPC_PASSWORD"), "{text}");
 }
@@ -168,10 +226,11 @@ fn pruned_blocks_are_fatal_others_may_come() {
     let cases = [
         (Fault::Rpc(-1, "Block not available (pruned data)"), "fatal", "has pruned block 3 "),
         (Fault::Rpc(-1, "Block not available (not fully downloaded)"), "retry", "not fully downloaded"),
-        (Fault::Rpc(-1, "Block not found on disk"), "retry", "not found on disk"),
+        (Fault::Rpc(-1, "Block not found on disk"), "retry", "restart it with -reindex"),
     ];
     for (fault, kind, reason) in cases {
-        fake.fault("getblock", fault);
+        fake.lift();
+        fake.fault(Rule::block(block.hash), fault);
         let (found, text) = told(node.fetch(block, &mut Vec::new()).unwrap_err());
         assert_eq!(found, kind, "{text}");
         assert!(text.contains(reason), "{text}");
@@ -183,7 +242,7 @@ fn waiting() {
     for long_poll in [true, false] {
         let Pair { fake, mut node, blocks, _dir, .. } = Pair::new();
         if !long_poll {
-            fake.fault("waitfornewblock", Fault::Rpc(-32601, "Method not found"));
+            fake.fault(Rule::on("waitfornewblock"), Fault::Rpc(-32601, "Method not found"));
         }
         let tip = node.refresh().unwrap();
         let timed = |known, timeout| {
@@ -200,7 +259,7 @@ fn waiting() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(Duration::from_millis(100));
-                fake.change(|state| state.blocks.push(mine(&blocks[5], 9)));
+                fake.change(|state| state.push(&mine(&blocks[5], 9)));
             });
             assert!(timed(tip.hash, 60_000) < slow, "a new block");
         });

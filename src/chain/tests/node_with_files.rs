@@ -1,17 +1,17 @@
 //! A node that decides, files that deliver.
 
 use super::super::{Auth, NodeConfig, NodeWithFiles, Source};
-use super::fake_node::{FIRST_COOKIE, FakeNode};
 use super::*;
+use btkn_testkit::fake_node::{Cookie, FakeNode};
 
 /// A data directory of a regtest node with these files, and the node.
 fn open(disk: &Disk, fake: &FakeNode) -> Result<NodeWithFiles, SourceError> {
     let root = disk.path();
     let dir = root.join("regtest");
     fs::create_dir_all(dir.join("blocks")).unwrap();
-    fs::write(dir.join(".cookie"), FIRST_COOKIE.0).unwrap();
+    fs::write(dir.join(".cookie"), Cookie::FIRST.text).unwrap();
     let config = NodeConfig {
-        url: fake.url.clone(),
+        url: fake.url(),
         auth: Auth::Cookie(NodeConfig::default_cookie(root, Network::Regtest)),
         network: Network::Regtest,
     };
@@ -32,7 +32,7 @@ fn put(disk: &Disk, number: u32, blocks: &[Block]) {
 #[test]
 fn bytes_come_from_files_where_they_can() {
     let blocks = mine_chain(6);
-    let fake = FakeNode::start(blocks.clone());
+    let fake = FakeNode::start(&blocks);
     let disk = Disk::new(None);
     // No genesis block: a node that prunes still has the newest files.
     put(&disk, 3, &blocks[2..4]);
@@ -69,7 +69,7 @@ fn bytes_come_from_files_where_they_can() {
 
 #[test]
 fn directories_that_are_refused() {
-    let fake = FakeNode::start(mine_chain(0));
+    let fake = FakeNode::start(&mine_chain(0));
     let disk = Disk::new(None);
     let config = NodeConfig {
         url: NodeConfig::default_url(Network::Signet),
