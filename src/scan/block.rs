@@ -14,6 +14,11 @@ use super::watch::WatchSet;
 use super::{BlockFault, RawBlock, integrity, transaction};
 use crate::protocol::envelope::METAPROTOCOL;
 
+/// SegWit was active on every network by this time, Unix seconds: 1 September 2017. From then on, a block
+/// whose coinbase commits to witnesses has at least that of the coinbase. Before, miners made ready for it
+/// committed to witnesses that no block had.
+const SEGWIT_ACTIVE: u32 = 1_504_224_000;
+
 /// Shortest serialised transaction that decodes, which bounds how many a block can hold.
 const MIN_TX_BYTES: usize = 10;
 
@@ -55,6 +60,10 @@ pub(super) fn scan(block: &RawBlock<'_>, watched: Watched<'_>) -> Result<BlockMe
     if integrity::merkle_root(&mut walk.txids) != Some(header.merkle_root) {
         let committed = TxMerkleNode::from_byte_array(header.merkle_root);
         return Err(BlockFault::MerkleRoot { block: expected, committed });
+    }
+
+    if walk.commits && !walk.has_witness && header.time >= SEGWIT_ACTIVE {
+        return Err(BlockFault::NoWitnesses { block: expected });
     }
 
     let txs = walk.picked.iter().map(|picked| picked.read(bytes, watched)).collect::<Result<Vec<_>, _>>();
@@ -120,6 +129,8 @@ struct Walk<'a> {
     wanted: bool,
     /// Whether some transaction so far has witnesses.
     has_witness: bool,
+    /// Whether the coinbase commits to witnesses.
+    commits: bool,
     bytes: &'a [u8],
     txids: Vec<[u8; 32]>,
     picked: Vec<Picked>,
@@ -134,6 +145,7 @@ impl<'a> Walk<'a> {
             offset: 0,
             wanted: false,
             has_witness: false,
+            commits: false,
             bytes,
             txids: Vec::new(),
             picked: Vec::new(),
@@ -175,7 +187,10 @@ impl Visitor for Walk<'_> {
     }
 
     fn visit_tx_out(&mut self, _: usize, output: &bsl::TxOut<'_>) -> ControlFlow<()> {
-        self.wanted |= transaction::may_be_message(output.script_pubkey());
+        let script = output.script_pubkey();
+        self.wanted |= transaction::may_be_message(script);
+        // The outputs of a transaction come before it, so this is the first one.
+        self.commits |= self.txids.is_empty() && integrity::is_commitment(script);
         ControlFlow::Continue(())
     }
 

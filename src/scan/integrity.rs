@@ -36,11 +36,19 @@ pub(super) fn witness_commitment_holds(raw: &[u8]) -> bool {
     double_sha256(&[&root, &reserved]) == committed
 }
 
+/// What the script of an output that commits to witnesses begins with; 32 bytes follow.
+const COMMITMENT: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+
+/// Whether the script of an output of a coinbase transaction commits to witnesses.
+pub(super) fn is_commitment(script: &[u8]) -> bool {
+    script.len() >= COMMITMENT.len() + 32 && script.starts_with(&COMMITMENT)
+}
+
 /// The commitment in a coinbase transaction and the reserved value in its witness.
 fn commitment(coinbase: bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
-    const HEADER: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
     let scripts = coinbase.output.iter().rev().map(|output| output.script_pubkey.as_bytes());
-    let committed = scripts.filter_map(|script| script.strip_prefix(&HEADER)?.first_chunk::<32>()).next()?;
+    let committed =
+        scripts.filter_map(|script| script.strip_prefix(&COMMITMENT)?.first_chunk::<32>()).next()?;
     let witness = &coinbase.input.first()?.witness;
     let reserved = witness.nth(0)?.try_into().ok()?;
     (witness.len() == 1).then_some((*committed, reserved))

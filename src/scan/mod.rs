@@ -3,8 +3,9 @@
 //! A block goes in as bytes together with the hash that it must have; out comes the little that BTKN
 //! cares about ([`BlockMessages`]), or a [`BlockFault`]. The header hash, the Merkle root over every
 //! txid and the length are checked for every block, the witness commitment for every block that has
-//! witnesses, so a damaged file can't change the state. Not checked: scripts, amounts, whether a block
-//! without any witness had some, and everything else that makes a block valid; whoever chose the chain
+//! witnesses, so a damaged file can't change the state. A block whose coinbase commits to witnesses and
+//! that comes without any is refused too: a source that leaves witnesses out would hide messages. Not
+//! checked: scripts, amounts, and everything else that makes a block valid; whoever chose the chain
 //! vouches for that.
 //!
 //! Transactions are walked in place. Only those that carry a message or spend a watched output are
@@ -52,6 +53,15 @@ pub enum BlockFault {
         block: BlockHash,
         /// The root in its header.
         committed: TxMerkleNode,
+    },
+    /// There are no witnesses, and the coinbase commits to some.
+    #[error(
+        "block {block} came without its witnesses, to which its coinbase transaction commits: the source leaves \
+         them out, and messages with them (a node does so under -rpcserialversion=0)"
+    )]
+    NoWitnesses {
+        /// Which block.
+        block: BlockHash,
     },
     /// The witnesses are not those that the coinbase commits to.
     #[error("block {block}: its witnesses do not match the commitment in its coinbase transaction")]

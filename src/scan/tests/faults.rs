@@ -21,6 +21,31 @@ fn scan(hash: BlockHash, bytes: &[u8]) -> Result<BlockMessages, BlockFault> {
     results.remove(0)
 }
 
+fn strip(block: &mut Block) {
+    block.txdata.iter_mut().flat_map(|tx| &mut tx.input).for_each(|input| input.witness.clear());
+}
+
+fn strip_but_coinbase(block: &mut Block) {
+    let coinbase = block.txdata[0].clone();
+    strip(block);
+    block.txdata[0] = coinbase;
+}
+
+#[test]
+fn miners_who_made_ready_for_segwit_committed_to_witnesses_that_no_block_had() {
+    let mut block = block();
+    strip(&mut block);
+    for (time, fine) in [(1_480_000_000, true), (1_504_223_999, true), (1_504_224_000, false)] {
+        block.header.time = time;
+        let scanned = scan(block.block_hash(), &encode::serialize(&block));
+        assert_eq!(scanned.is_ok(), fine, "{time}: {scanned:?}");
+    }
+    // Without a commitment there is nothing to miss.
+    block.txdata[0].output.truncate(1);
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    assert!(scan(block.block_hash(), &encode::serialize(&block)).is_ok());
+}
+
 #[test]
 fn the_block_itself_is_fine() {
     let block = block();
@@ -42,7 +67,10 @@ fn refused_blocks() {
     let undecodable = |part: &str| format!("does not decode: {part}");
     let merkle = "do not match the Merkle root".to_owned();
     let witness = "witnesses do not match".to_owned();
+    let stripped = changed(&|block| strip(block));
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
+        ("no witness at all", stripped, "came without its witnesses".to_owned()),
+        ("the coinbase's witness alone", changed(&|block| strip_but_coinbase(block)), witness.clone()),
         ("empty", vec![], undecodable("0 bytes are too few")),
         ("half a header", intact[..40].to_vec(), undecodable("40 bytes are too few")),
         ("a header alone", intact[..80].to_vec(), undecodable("transaction 0, at byte 0")),
