@@ -53,6 +53,8 @@ pub(super) struct BlockDir {
     seen: BTreeMap<u32, Seen>,
     /// Set by a reader who found something else than the index says.
     stale: AtomicBool,
+    /// Whether the directory was found to be a good one; what is missing after that may come back.
+    opened: bool,
     /// Incomplete records that were reported already.
     reported: HashSet<(u32, u64)>,
 }
@@ -83,7 +85,7 @@ impl BlockDir {
     /// Looks at the directory without indexing it. Refuses what can't be a block directory of the
     /// network, saying what to do.
     pub fn open(dir: &Path, network: Network) -> Result<Self, SourceError> {
-        let blocks = Self {
+        let mut blocks = Self {
             dir: dir.to_owned(),
             network,
             format: Format {
@@ -93,6 +95,7 @@ impl BlockDir {
             },
             seen: BTreeMap::new(),
             stale: AtomicBool::new(false),
+            opened: false,
             reported: HashSet::new(),
         };
         let files = blocks.list()?;
@@ -100,6 +103,7 @@ impl BlockDir {
             return Err(SourceError::Fatal(no_files_advice(dir)));
         }
         blocks.check_network(files.keys().copied())?;
+        blocks.opened = true;
         Ok(blocks)
     }
 
@@ -117,6 +121,8 @@ impl BlockDir {
         if reset {
             tracing::warn!(dir = %self.dir.display(), "block files were rewritten or removed; reading them again");
             self.seen.clear();
+            // A node that begins anew draws another key.
+            self.format.key = read_key(&self.dir)?;
         }
         let news = files.iter().filter(|(number, stamp)| self.is_news(**number, stamp));
         Ok(Changes { reset, files: news.map(|(number, _)| *number).collect() })
@@ -198,14 +204,22 @@ impl BlockDir {
     }
 
     fn unreadable(&self, number: u32, error: &io::Error) -> SourceError {
-        SourceError::Fatal(format!("can't read {}: {error}", self.path_of(number).display()))
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; Bitcoin Core lets nobody else read its files: run btkn as its user, or give btkn's user the \
+                 right to read the directory and every file in it, also those that are yet to come"
+            }
+            _ => "",
+        };
+        SourceError::Fatal(format!("can't read {}: {error}{advice}", self.path_of(number).display()))
     }
 
     /// The block files, by number.
     fn list(&self) -> Result<BTreeMap<u32, Stamp>, SourceError> {
         list(&self.dir).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                SourceError::Fatal(format!("there is no directory {}", self.dir.display()))
+                let text = format!("there is no directory {}", self.dir.display());
+                if self.opened { SourceError::Retry(text) } else { SourceError::Fatal(text) }
             }
             _ => SourceError::Fatal(format!("can't read the directory {}: {error}", self.dir.display())),
         })

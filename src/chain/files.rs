@@ -33,6 +33,8 @@ pub struct BlockFiles {
     genesis: BlockHash,
     chain: HeaderChain<Location>,
     reported_unlinked: bool,
+    /// Whether there was a best chain already.
+    had_tip: bool,
     stop: Stop,
 }
 
@@ -49,6 +51,7 @@ impl BlockFiles {
             genesis,
             chain: HeaderChain::new(genesis),
             reported_unlinked: false,
+            had_tip: false,
             stop: Stop::new(),
         })
     }
@@ -114,11 +117,16 @@ impl Source for BlockFiles {
         if changes.reset {
             self.chain = HeaderChain::new(self.genesis);
         }
-        if self.chain.len() == 0 {
+        if self.chain.len() == 0 && !self.had_tip {
             tracing::info!(dir = %self.dir.path().display(), files = changes.files.len(), "indexing block files");
         }
         let grew = self.index(&changes.files)?;
-        let tip = self.chain.tip().ok_or_else(|| SourceError::Fatal(self.no_tip_advice()))?;
+        let Some(tip) = self.chain.tip() else {
+            let advice = self.no_tip_advice();
+            // Where a chain was, it may come back: files are being copied, or a disk is gone for a moment.
+            return Err(if self.had_tip { SourceError::Retry(advice) } else { SourceError::Fatal(advice) });
+        };
+        self.had_tip = true;
         if grew {
             self.report_unlinked();
         }

@@ -2,10 +2,12 @@
 //!
 //! Reading files spares the node, and us, the trip of every block through JSON. They are indexed by
 //! block hash alone, newest file first and only as far back as blocks are asked for; what the node says
-//! of the chain is not doubted. A block that is not in the files comes over RPC.
+//! of the chain is not doubted. A block that is not in the files, or in one that cannot be read, comes over
+//! RPC.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::protocol::Height;
 pub struct NodeWithFiles {
     node: Node,
     files: RwLock<Files>,
+    /// Whether it was said that files cannot be read.
+    unreadable: AtomicBool,
 }
 
 struct Files {
@@ -80,11 +84,23 @@ impl NodeWithFiles {
         }
         let dir = BlockDir::open(&blocks, config.network)?;
         let files = RwLock::new(Files { dir, locations: HashMap::new() });
-        Ok(NodeWithFiles { node: Node::new(config)?, files })
+        Ok(NodeWithFiles { node: Node::new(config)?, files, unreadable: AtomicBool::new(false) })
     }
 
-    /// Reads a block from the files; false if they do not have it.
-    fn fetch_from_files(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<bool, SourceError> {
+    /// Reads a block from the files; false if they do not have it, or cannot be read: the node has it too.
+    fn fetch_from_files(&self, block: BlockId, buf: &mut Vec<u8>) -> bool {
+        match self.try_files(block, buf) {
+            Ok(found) => found,
+            Err(error) => {
+                if !self.unreadable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{error}; asking the node for what is not readable");
+                }
+                false
+            }
+        }
+    }
+
+    fn try_files(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<bool, SourceError> {
         {
             let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
             if files.read_known(&block.hash, buf)? {
@@ -112,7 +128,7 @@ impl Source for NodeWithFiles {
     }
 
     fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError> {
-        if self.fetch_from_files(block, buf)? { Ok(()) } else { self.node.fetch(block, buf) }
+        if self.fetch_from_files(block, buf) { Ok(()) } else { self.node.fetch(block, buf) }
     }
 
     fn locate(&self, block: BlockId) -> String {
