@@ -6,7 +6,7 @@ use super::error::ApiError;
 use crate::ledger::records::TipRecord;
 use crate::sync::status::{Phase, SyncStatus};
 
-/// How long the source of blocks may be silent.
+/// How long the source of blocks may be silent, or of no use.
 const SILENCE: Duration = Duration::from_secs(180);
 
 /// Seconds after which it is worth asking again.
@@ -34,7 +34,12 @@ pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result
             not_ready("no_blocks", "the best chain does not reach the start height yet".into())
         }
         Phase::Following | Phase::CatchingUp => match sync.heard {
-            Some(heard) if now.saturating_duration_since(heard) <= SILENCE => Ok(()),
+            Some(heard) if now.saturating_duration_since(heard) <= SILENCE => match sync.stuck {
+                Some(since) if now.saturating_duration_since(since) > SILENCE => {
+                    not_ready("stuck", format!("synchronisation does not get on: {problem}"))
+                }
+                _ => Ok(()),
+            },
             _ => not_ready("source_silent", format!("the source of blocks does not answer: {problem}")),
         },
     }
@@ -74,6 +79,13 @@ mod tests {
             (behind(CLOSE), Some(&tip), now, None),
             (behind(CLOSE + 1), Some(&tip), now, Some("catching_up")),
             (behind(CLOSE), Some(&tip), late, Some("source_silent")),
+            (SyncStatus { stuck: Some(now), ..behind(1) }, Some(&tip), now, None),
+            (
+                SyncStatus { stuck: Some(now), heard: Some(late), ..behind(1) },
+                Some(&tip),
+                late,
+                Some("stuck"),
+            ),
             (behind(CLOSE), None, now, Some("catching_up")),
             (status(Phase::Reorganising, Some(now)), Some(&tip), now, Some("reorganising")),
             (status(Phase::Failed, Some(now)), Some(&tip), now, Some("sync_failed")),

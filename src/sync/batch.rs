@@ -1,5 +1,7 @@
 //! A batch: fetch and scan blocks in parallel, apply them in order, commit.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bitcoin::{BlockHash, OutPoint};
 use rayon::prelude::*;
 
@@ -11,7 +13,7 @@ use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{ChangeSet, Table, Watched};
 use crate::ledger::{ApplyError, Overlay, ReadError, View, apply_block};
 use crate::protocol::Height;
-use crate::scan::{BlockMessages, RawBlock, WatchSet, scan_batch};
+use crate::scan::{BlockFault, BlockMessages, RawBlock, WatchSet, scan_batch};
 use crate::store::Store;
 
 /// Changed rows after which a run of blocks is committed, to bound its memory.
@@ -32,9 +34,9 @@ impl Sync {
         let blocks: Vec<BlockId> =
             (next.0..).map(Height).zip(hashes).map(|(height, hash)| BlockId { height, hash }).collect();
         let mut buffers = std::mem::take(&mut self.buffers);
-        let scanned = self.fetch(&blocks, &mut buffers).and_then(|()| {
+        let scanned = self.fetch(&blocks, &mut buffers).and_then(|fetched| {
             kill::at(Window::BatchFetched);
-            self.scan(&blocks, &buffers)
+            self.scan(&blocks[..fetched], &buffers)
         });
         let bytes = buffers.iter().take(blocks.len()).map(|buffer| buffer.len() as u64).collect::<Vec<_>>();
         self.buffers = buffers;
@@ -44,18 +46,37 @@ impl Sync {
         Ok(Step::Applied)
     }
 
-    fn fetch(&self, blocks: &[BlockId], buffers: &mut [Vec<u8>]) -> Result<(), Interrupt> {
+    /// Fetches blocks in parallel; returns how many have come, from the first on. So a source that fails
+    /// now and then still brings every batch some blocks further; a block that did not come is met again as
+    /// the first of a batch.
+    fn fetch(&self, blocks: &[BlockId], buffers: &mut [Vec<u8>]) -> Result<usize, Interrupt> {
         let (source, stop) = (self.source.as_ref(), &self.stop);
-        let one = |(block, buffer): (&BlockId, &mut Vec<u8>)| -> Result<(), Interrupt> {
-            match stop.requested() {
-                true => Err(Interrupt::Stopped),
-                false => Ok(source.fetch(*block, buffer)?),
+        let failed = AtomicUsize::new(blocks.len());
+        let one = |(index, (block, buffer)): (usize, (&BlockId, &mut Vec<u8>))| -> Result<(), Interrupt> {
+            if stop.requested() {
+                return Err(Interrupt::Stopped);
             }
+            // What follows a failure is of no use: a node that is away is not asked for every block.
+            if index > failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            Ok(source.fetch(*block, buffer).inspect_err(|_| {
+                failed.fetch_min(index, Ordering::Relaxed);
+            })?)
         };
-        self.pool.install(|| blocks.par_iter().zip(buffers.par_iter_mut()).try_for_each(one))
+        let all = || blocks.par_iter().zip(buffers.par_iter_mut()).enumerate().map(one).collect();
+        let results: Vec<Result<(), Interrupt>> = self.pool.install(all);
+        for (fetched, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => {}
+                Err(error) if fetched == 0 || matches!(error, Interrupt::Stopped) => return Err(error),
+                Err(_) => return Ok(fetched),
+            }
+        }
+        Ok(blocks.len())
     }
 
-    fn scan(&self, blocks: &[BlockId], buffers: &[Vec<u8>]) -> Result<Vec<BlockMessages>, Interrupt> {
+    fn scan(&mut self, blocks: &[BlockId], buffers: &[Vec<u8>]) -> Result<Vec<BlockMessages>, Interrupt> {
         let raw: Vec<RawBlock<'_>> =
             blocks.iter().zip(buffers).map(|(block, bytes)| RawBlock { hash: block.hash, bytes }).collect();
         let results = self.pool.install(|| scan_batch(&raw, &self.watched));
@@ -65,12 +86,21 @@ impl Sync {
                 Ok(scanned) => messages.push(scanned),
                 // The blocks before it are good and are applied; it is met again as the first of a batch.
                 Err(_) if !messages.is_empty() => break,
-                Err(fault) => {
-                    return Err(SyncError::Damaged { place: self.source.locate(*block), fault }.into());
-                }
+                Err(fault) => return Err(self.doubt(*block, fault)),
             }
         }
+        self.suspect = None;
         Ok(messages)
+    }
+
+    /// What is to be done about a block whose bytes are not those that its hash stands for: they are read
+    /// once more, for a file may have been replaced under our hands; then it is damage.
+    fn doubt(&mut self, block: BlockId, fault: BlockFault) -> Interrupt {
+        let place = self.source.locate(block);
+        match self.suspect.replace(block.hash) {
+            Some(hash) if hash == block.hash => SyncError::Damaged { place, fault }.into(),
+            _ => Interrupt::Retry(format!("{place}: {fault}")),
+        }
     }
 
     /// Applies scanned blocks in order and commits them in runs.

@@ -33,6 +33,9 @@ use status::{Phase, SyncStatus};
 /// Shortest and longest pause before something that failed is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// Without a failure for so long, and for longer than the last pause was, pauses are short again.
+const CALM: Duration = Duration::from_secs(10);
+
 /// How long one wait for a new block lasts, so that a request to stop is soon seen.
 const WAIT: Duration = Duration::from_millis(500);
 
@@ -152,6 +155,10 @@ pub struct Sync {
     stop: Stop,
     progress: Progress,
     buffers: Vec<Vec<u8>>,
+    /// A block whose bytes were found wrong when it was last read.
+    suspect: Option<BlockHash>,
+    /// The last pause after a failure, and when it ended.
+    pause: Option<(Duration, Instant)>,
     started: Instant,
 }
 
@@ -173,7 +180,20 @@ impl Sync {
         let watched = batch::load_watched(&store)?;
         let buffers = vec![Vec::new(); options.batch_blocks.max(1)];
         let (progress, started) = (Progress::new(), Instant::now());
-        Ok(Sync { store, source, watched, pool, options, status, stop, progress, buffers, started })
+        Ok(Sync {
+            store,
+            source,
+            watched,
+            pool,
+            options,
+            status,
+            stop,
+            progress,
+            buffers,
+            suspect: None,
+            pause: None,
+            started,
+        })
     }
 
     /// Applies blocks until the state is that of the source's best block.
@@ -241,8 +261,11 @@ impl Sync {
                 status.problem = problem;
             });
         }
-        self.store.flush()?;
-        end
+        let flushed = self.store.flush();
+        // What ended it says more than what went wrong after that.
+        let end = end?;
+        flushed?;
+        Ok(end)
     }
 
     fn advance(
@@ -310,7 +333,6 @@ impl Sync {
         &mut self,
         mut action: impl FnMut(&mut Self) -> Result<T, Interrupt>,
     ) -> Result<Option<T>, SyncError> {
-        let mut pause = BACK_OFF.0;
         let mut said: Option<String> = None;
         loop {
             if self.stop.requested() {
@@ -334,18 +356,33 @@ impl Sync {
                         self.problem(Some(reason.clone()));
                         said = Some(reason);
                     }
+                    let pause = self.next_pause();
                     if self.stop.sleep(pause) {
                         return Ok(None);
                     }
-                    pause = (pause * 2).min(BACK_OFF.1);
                 }
             }
         }
     }
 
+    /// How long to wait after a failure. The pause doubles from one failure to the next, also if there was a
+    /// short success in between: a source that keeps changing its mind must not flood the log.
+    fn next_pause(&mut self) -> Duration {
+        let now = Instant::now();
+        let pause = match self.pause {
+            Some((last, ended)) if now.saturating_duration_since(ended) < last.max(CALM) => {
+                (last * 2).min(BACK_OFF.1)
+            }
+            _ => BACK_OFF.0,
+        };
+        self.pause = Some((pause, now + pause));
+        pause
+    }
+
     fn problem(&self, problem: Option<String>) {
         self.status.send_if_modified(|status| {
             let changed = status.problem != problem;
+            status.stuck = problem.as_ref().map(|_| status.stuck.unwrap_or_else(Instant::now));
             status.problem = problem;
             changed
         });

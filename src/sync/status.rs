@@ -40,12 +40,14 @@ pub struct SyncStatus {
     pub heard: Option<Instant>,
     /// What keeps it from going on, for people: the source is away, or why it gave up.
     pub problem: Option<String>,
+    /// Since when something has kept it from going on, without a break.
+    pub stuck: Option<Instant>,
 }
 
 impl SyncStatus {
     /// Before anything has happened.
     pub fn starting() -> Self {
-        SyncStatus { phase: Phase::Starting, source_tip: None, heard: None, problem: None }
+        SyncStatus { phase: Phase::Starting, source_tip: None, heard: None, problem: None, stuck: None }
     }
 
     /// Whether the state is that of the source's best block, as far as is known.
