@@ -69,6 +69,11 @@ impl Envelope {
         self
     }
 
+    /// The envelope alone, as it stands in a tapscript.
+    pub fn script(&self) -> ScriptBuf {
+        self.write(Builder::new()).into_script()
+    }
+
     fn write(&self, mut script: Builder) -> Builder {
         script = script.push_opcode(OP_FALSE).push_opcode(OP_IF).push_slice(b"ord");
         for (tag, value) in &self.fields {

@@ -30,8 +30,10 @@
 
 mod coins;
 pub mod fake_node;
+pub mod hostile;
 mod inscribe;
 mod keys;
+mod mined;
 mod node;
 mod regtest;
 mod snapshot;
@@ -40,6 +42,7 @@ mod withdraw;
 
 pub use inscribe::Envelope;
 pub use keys::{burn_or, keypair, pubkey};
+pub use mined::{append_blocks, mine_on, write_blocks};
 pub use node::{Node, NodeOptions, bitcoind};
 pub use regtest::Regtest;
 pub use snapshot::Snapshot;

@@ -49,7 +49,7 @@ fn sync_until(stop: Stop, blocks: &Path, store: &Arc<Store>, undo_blocks: Option
 struct Following {
     dir: TempDir,
     chain: Vec<Block>,
-    branches: i64,
+    branches: u64,
     store: Arc<Store>,
     sync: Sync,
     seen: Seen,
