@@ -1,14 +1,18 @@
 //! The carrier of snapshots: ordinals envelopes, as the parser of `ord` finds them.
 //!
-//! This is the only module that names `ord`. Envelopes are found in witnesses alone, whatever the
-//! spent output is; the control block is not checked.
+//! Envelopes are found in witnesses alone, whatever the spent output is; the control block is not checked.
+//! They are read in place, and only bodies of messages are copied: `ord` makes a vector of every push, so
+//! that a block of one-byte pushes would take a hundred times its size. That the result is that of `ord`
+//! is tested against it. This is the only module that names `ord`.
+
+mod reader;
 
 use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::script::Builder;
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::taproot::{ControlBlock, LeafVersion, TaprootBuilder, TaprootSpendInfo};
 use bitcoin::{Script, ScriptBuf, Transaction};
-use ord::{Inscription, ParsedEnvelope};
+use ord::Inscription;
 
 use super::curve::SECP;
 
@@ -57,25 +61,28 @@ pub struct EnvelopeMessage {
 
 /// The BTKN messages of a transaction, in order.
 pub fn messages(transaction: &Transaction) -> Vec<EnvelopeMessage> {
-    let envelopes = ParsedEnvelope::from_transaction(transaction);
-    (0..)
-        .zip(envelopes)
-        .filter_map(|(inscription, found)| {
-            let kind = kind(&found.payload)?;
-            let body = found.payload.body?;
-            Some(EnvelopeMessage { input: found.input, envelope: found.offset, inscription, kind, body })
-        })
-        .collect()
-}
-
-fn kind(inscription: &Inscription) -> Option<EnvelopeKind> {
-    let flagged =
-        inscription.duplicate_field || inscription.incomplete_field || inscription.unrecognized_even_field;
-    let plain = inscription.content_encoding.is_none() && inscription.delegate.is_none();
-    if flagged || !plain || inscription.metaprotocol.as_deref() != Some(METAPROTOCOL) {
-        return None;
+    let mut found = Vec::new();
+    let mut inscriptions = 0;
+    for (input, txin) in (0u32..).zip(&transaction.input) {
+        // Deprecated because it does not look at the leaf version; by the rules nobody does.
+        #[expect(deprecated)]
+        let Some(script) = txin.witness.tapscript() else { continue };
+        let before = found.len();
+        match reader::read(script, |envelope, message| {
+            found.extend(message.map(|(kind, body)| EnvelopeMessage {
+                input,
+                envelope,
+                inscription: inscriptions + envelope,
+                kind,
+                body,
+            }));
+        }) {
+            Ok(envelopes) => inscriptions += envelopes,
+            // A script that cannot be parsed to its end hides all envelopes of its input.
+            Err(_) => found.truncate(before),
+        }
     }
-    EnvelopeKind::of_content_type(inscription.content_type.as_deref()?)
+    found
 }
 
 /// A leaf script that carries a message.
@@ -139,12 +146,35 @@ impl RevealOutput {
     }
 }
 
+/// What [`messages`] must give, from `ord` itself.
+#[cfg(test)]
+pub(crate) fn messages_by_ord(transaction: &Transaction) -> Vec<EnvelopeMessage> {
+    let kind = |found: &Inscription| {
+        let flagged = found.duplicate_field || found.incomplete_field || found.unrecognized_even_field;
+        let plain = found.content_encoding.is_none() && found.delegate.is_none();
+        if flagged || !plain || found.metaprotocol.as_deref() != Some(METAPROTOCOL) {
+            return None;
+        }
+        EnvelopeKind::of_content_type(found.content_type.as_deref()?)
+    };
+    (0..)
+        .zip(ord::ParsedEnvelope::from_transaction(transaction))
+        .filter_map(|(inscription, found)| {
+            let (input, envelope, kind) = (found.input, found.offset, kind(&found.payload)?);
+            Some(EnvelopeMessage { input, envelope, inscription, kind, body: found.payload.body? })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use bitcoin::opcodes::OP_FALSE;
     use bitcoin::opcodes::all::{OP_ENDIF, OP_IF, OP_RETURN};
     use bitcoin::script::PushBytesBuf;
     use bitcoin::{OutPoint, Sequence, TxIn, Witness, absolute, transaction};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
 
@@ -273,5 +303,110 @@ mod tests {
             assert_eq!(found[0].body, body, "{len} bytes");
             assert_eq!(found[0].kind, EnvelopeKind::Chunk, "{len} bytes");
         }
+    }
+
+    /// Pieces of scripts: chance puts together envelopes of all kinds from them, and much else.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: Vec<&[u8]> = vec![
+            // The start, in three encodings; parts of it; the end.
+            b"\x00\x63\x03ord",
+            b"\x00\x63\x4c\x03ord",
+            b"\x4d\x00\x00\x63\x4e\x03\x00\x00\x00ord",
+            b"\x00",
+            b"\x63",
+            b"\x03ord",
+            b"\x68",
+            b"\x68",
+            // Tags, pushed and as numbers, known and not, odd and even; of several bytes.
+            b"\x01\x01",
+            b"\x51",
+            b"\x01\x07",
+            b"\x57",
+            b"\x52",
+            b"\x54",
+            b"\x01\x05",
+            b"\x01\x09",
+            b"\x01\x0b",
+            b"\x02\x02\x00",
+            b"\x02\x07\x00",
+            b"\x4f",
+            b"\x60",
+            // Values, fields, a body.
+            b"\x04btkn",
+            b"\x4c\x04btkn",
+            b"\x01\x07\x04btkn",
+            b"\x57\x04btkn",
+            b"\x01\x01\x1fapplication/vnd.btkn.chunk+cbor",
+            b"\x51\x4c\x22application/vnd.btkn.manifest+cbor",
+            b"\x00\x02ab",
+            b"\x03\x15\x16\x17",
+            // A whole message, other opcodes, a push that may not be all there.
+            b"\x00\x63\x03ord\x51\x1fapplication/vnd.btkn.chunk+cbor\x57\x04btkn\x00\x03abc\x68",
+            b"\x75",
+            b"\xac",
+            b"\x50",
+            b"\x4c\x05",
+        ];
+        select(pieces).prop_map(<[u8]>::to_vec)
+    }
+
+    /// Mostly in the shape of an envelope, so that most of what follows is reached.
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let fields = select(vec![
+            b"\x51\x1fapplication/vnd.btkn.chunk+cbor\x57\x04btkn".to_vec(),
+            b"\x01\x07\x04btkn\x01\x01\x22application/vnd.btkn.manifest+cbor".to_vec(),
+            Vec::new(),
+        ]);
+        let loose = || vec(piece(), 0..4).prop_map(|pieces| pieces.concat());
+        let framed = (loose(), fields, loose(), any::<bool>(), loose(), any::<bool>()).prop_map(
+            |(before, fields, more, body, after, end)| {
+                let body: &[u8] = if body { b"\x00" } else { b"" };
+                let end: &[u8] = if end { b"\x68" } else { b"" };
+                [&before[..], b"\x00\x63\x03ord", &fields, &more, body, &after, end].concat()
+            },
+        );
+        let one = prop_oneof![4 => framed, 1 => loose()];
+        vec(one, 0..4).prop_map(|scripts| scripts.concat())
+    }
+
+    fn witness() -> impl Strategy<Value = Witness> {
+        let last = prop_oneof![6 => Just(vec![0xc0; 33]), 1 => Just(vec![]), 1 => Just(vec![0x50, 1])];
+        (vec(Just(vec![1]), 0..2), script(), last, any::<bool>()).prop_map(|(first, script, last, annex)| {
+            let mut stack = first;
+            stack.extend([script, last]);
+            stack.extend(annex.then(|| vec![0x50]));
+            Witness::from_slice(&stack)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn messages_are_those_that_ord_finds(witnesses in vec(witness(), 1..4)) {
+            let mut tx = transaction(&[]);
+            tx.input.extend(witnesses.into_iter().map(|witness| TxIn { witness, ..TxIn::default() }));
+            prop_assert_eq!(messages(&tx), messages_by_ord(&tx));
+        }
+    }
+
+    /// The scripts above hold messages, also several in a transaction and behind other envelopes.
+    #[test]
+    fn the_random_scripts_hold_messages() {
+        use proptest::strategy::ValueTree;
+        use proptest::test_runner::TestRunner;
+
+        let mut runner = TestRunner::deterministic();
+        let (mut messages, mut later, mut manifests) = (0, 0, 0);
+        for _ in 0..1_000 {
+            let mut tx = transaction(&[]);
+            let witness = witness().new_tree(&mut runner).unwrap().current();
+            tx.input.push(TxIn { witness, ..TxIn::default() });
+            let found = messages_by_ord(&tx);
+            messages += found.len();
+            later += found.iter().filter(|message| message.envelope > 0).count();
+            manifests += found.iter().filter(|message| message.kind == EnvelopeKind::Manifest).count();
+        }
+        assert!(messages > 100 && later > 20 && manifests > 10, "{messages} {later} {manifests}");
     }
 }

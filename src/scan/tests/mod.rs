@@ -3,6 +3,7 @@
 
 mod faults;
 mod generate;
+mod hostile;
 mod vectors;
 
 use std::collections::HashSet;
@@ -93,7 +94,7 @@ fn naive_tx(tx: &Transaction, index: u32, watched: &mut HashSet<OutPoint>) -> Op
             watched.extend(vouts.map(|vout| OutPoint { txid, vout }));
         }
     }
-    let envelopes = envelope::messages(tx);
+    let envelopes = envelope::messages_by_ord(tx);
     let silent = spends.is_empty() && envelopes.is_empty() && outputs.is_empty();
     (!silent).then_some(TxMessages { index, txid, spends, envelopes, outputs })
 }
