@@ -1,10 +1,12 @@
 //! One block: its transactions in order, then its maturities, then its state hash.
 
+use std::collections::BTreeMap;
+
 use bitcoin::{BlockHash, Txid};
 
 use super::entities::Entities;
 use super::events::{self, Event};
-use super::keys::{BlockKey, EntityIndex, Only};
+use super::keys::{BlockKey, EntityIndex, L1OutPoint, Only};
 use super::records::{BlockRecord, Counter, Notice, TipRecord};
 use super::tables::{BlockHeights, Blocks, ChangeSet, Counters, Notices, Tip};
 use super::view::{Overlay, ReadError, View};
@@ -55,7 +57,8 @@ pub fn apply_block<V: View>(view: V, rules: &Rules, messages: &BlockMessages) ->
         Some(_) => return Err(ApplyError::NotNext { block: messages.hash }),
         None => (rules.start_height, StateHash::MIN),
     };
-    let mut block = Block { state: Overlay::new(view), rules, height, events: Vec::new() };
+    let (state, events, taken) = (Overlay::new(view), Vec::new(), BTreeMap::new());
+    let mut block = Block { state, rules, height, events, taken };
     for tx in &messages.txs {
         block.transaction(tx)?;
     }
@@ -70,6 +73,8 @@ pub(super) struct Block<'r, V> {
     pub rules: &'r Rules,
     pub height: Height,
     pub events: Vec<Event>,
+    /// Outputs that judgements of this block asked about: whether a valid exit of the entity names them.
+    pub taken: BTreeMap<(EntityIndex, L1OutPoint), bool>,
 }
 
 impl<V: View> Block<'_, V> {

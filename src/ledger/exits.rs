@@ -19,6 +19,9 @@ use crate::protocol::withdrawal_output;
 use crate::protocol::{Height, SparkOutPoint};
 use crate::scan::messages::{BondOutput, Spend, TxMessages};
 
+/// Rows that are read in vain before a jump, which costs about as much as they do.
+const ROWS_BEFORE_JUMP: u32 = 16;
+
 /// An exit with its id, while its announcement is judged.
 type Exit = (ExitId, ExitRecord);
 
@@ -129,7 +132,7 @@ impl<V: View> Block<'_, V> {
 
     /// The first rule that an exit breaks, if it does.
     fn fault(
-        &self,
+        &mut self,
         id: ExitId,
         exit: &ExitRecord,
         ttxo: &TtxoRecord,
@@ -151,18 +154,25 @@ impl<V: View> Block<'_, V> {
         Ok((expected.is_none() || bond.taproot_key != expected).then_some(ExitReason::ScriptMismatch))
     }
 
-    /// Whether another exit of this entity that was judged valid names the same L1 output.
-    fn output_taken(&self, id: ExitId, exit: &ExitRecord) -> Result<bool, ReadError> {
+    /// Whether another exit of this entity that was judged valid names the same L1 output. Thousands may
+    /// name one output, so its exits are read once in a block.
+    fn output_taken(&mut self, id: ExitId, exit: &ExitRecord) -> Result<bool, ReadError> {
         let output = output_of(id, exit);
+        if let Some(taken) = self.taken.get(&(exit.entity, output)) {
+            return Ok(*taken);
+        }
+        let mut taken = false;
         for row in self.state.scan::<ExitsByOutput>(&(output, 0, 0), &(output, u32::MAX, u8::MAX)) {
             let ((_, output, record), _) = row?;
             // The exits of an announcement are all indexed before the first of them is written.
             let other = self.state.get::<Exits>(&ExitId { txid: id.txid, output, record })?;
-            if other.is_some_and(|other| other.entity == exit.entity && other.state.is_valid()) {
-                return Ok(true);
+            taken = other.is_some_and(|other| other.entity == exit.entity && other.state.is_valid());
+            if taken {
+                break;
             }
         }
-        Ok(false)
+        self.taken.insert((exit.entity, output), taken);
+        Ok(taken)
     }
 
     fn write_judged(&mut self, id: ExitId, mut exit: ExitRecord, state: ExitState) -> Result<(), ReadError> {
@@ -194,6 +204,7 @@ impl<V: View> Block<'_, V> {
             self.state.put::<Maturing>((Height(height), id), Unit)?;
         }
         self.state.put::<Standing>((exit.entity, exit.ttxo), id)?;
+        self.taken.insert((exit.entity, output_of(id, &exit)), true);
         let declared = ttxo.is_declared();
         let (before, after) = (Share::of(declared, None), Share::of(declared, Some(state)));
         move_share(&mut self.state, exit.entity, ttxo, before, after)?;
@@ -313,15 +324,7 @@ impl<V: View> Block<'_, V> {
         fresh: &BTreeSet<SparkOutPoint>,
         activation: &Activation,
     ) -> Result<(), ReadError> {
-        let from = (entity, SparkOutPoint::MIN, Place::LOWEST);
-        let to = (entity, SparkOutPoint::MAX, Place::HIGHEST);
-        let mut named = Vec::new();
-        for row in self.state.scan::<Unresolved>(&from, &to) {
-            let (key, Unit) = row?;
-            if fresh.contains(&key.1) {
-                named.push(key);
-            }
-        }
+        let named = self.unresolved_naming(entity, fresh)?;
         let places: BTreeSet<Place> = named.iter().map(|(_, _, place)| *place).collect();
         for key in named {
             self.state.delete::<Unresolved>(key)?;
@@ -336,6 +339,36 @@ impl<V: View> Block<'_, V> {
             self.judge(&mut exits, Some(activation))?;
         }
         Ok(())
+    }
+}
+
+impl<V: View> Block<'_, V> {
+    /// The rows of `unresolved` for these TTXOs. Strangers can make that table long, so it is not read
+    /// from end to end: after a few rows that are not wanted comes a jump to the next one that may be.
+    fn unresolved_naming(
+        &self,
+        entity: EntityIndex,
+        ttxos: &BTreeSet<SparkOutPoint>,
+    ) -> Result<Vec<<Unresolved as Table>::Key>, ReadError> {
+        let to = (entity, SparkOutPoint::MAX, Place::HIGHEST);
+        let mut named = Vec::new();
+        let mut next = ttxos.first();
+        while let Some(start) = next.take() {
+            let mut in_vain = 0;
+            for row in self.state.scan::<Unresolved>(&(entity, *start, Place::LOWEST), &to) {
+                let (key, Unit) = row?;
+                if ttxos.contains(&key.1) {
+                    named.push(key);
+                    continue;
+                }
+                in_vain += 1;
+                if in_vain == ROWS_BEFORE_JUMP {
+                    next = ttxos.range(key.1..).next();
+                    break;
+                }
+            }
+        }
+        Ok(named)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod activation;
 mod exits;
+mod hostile;
 mod manifests;
 pub(crate) mod scenario;
 mod tokens;

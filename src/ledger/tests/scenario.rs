@@ -178,15 +178,20 @@ impl Chain {
         self.state.get::<Tip>(&Only).unwrap().unwrap()
     }
 
-    /// Applies a block, twice, to see that nothing but its input decides; returns its event lines.
-    pub fn block(&mut self, txs: Vec<Tx>) -> Vec<String> {
+    /// The next block, with these transactions.
+    pub fn messages(&self, txs: Vec<Tx>) -> BlockMessages {
         let height = self.next_height();
-        let messages = BlockMessages {
+        BlockMessages {
             hash: BlockHash::from_byte_array(hash(&format!("block {height}"))),
             prev_hash: self.hashes.last().copied().unwrap_or(BlockHash::all_zeros()),
             time: height,
             txs: (1u32..).zip(txs).map(|(index, tx)| TxMessages { index, ..tx.0 }).collect(),
-        };
+        }
+    }
+
+    /// Applies a block, twice, to see that nothing but its input decides; returns its event lines.
+    pub fn block(&mut self, txs: Vec<Tx>) -> Vec<String> {
+        let messages = self.messages(txs);
         let applied = apply_block(&self.state, &self.rules, &messages).unwrap();
         let again = apply_block(&self.state, &self.rules, &messages).unwrap();
         assert_eq!(applied.changes, again.changes, "applying twice gives the same changes");
