@@ -23,7 +23,7 @@
 //! chain.reorg(2, &[]);
 //! ```
 //!
-//! [`fake_node`] stands in for a node that misbehaves.
+//! [`fake_node`] stands in for a node that misbehaves; [`hostile`] makes blocks that are meant to do harm.
 //!
 //! Everything here panics with a message when something does not work: a test has no better answer.
 #![allow(clippy::missing_panics_doc)]
