@@ -10,10 +10,14 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt fixture deny bench doc
+# Of `make kill-test`: how many kills at least, and the seed of a run that is to be repeated.
+KILLS ?= 2000
+SEED ?=
+
+.PHONY: help run test kill-test lint fmt fixture deny bench doc
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 run: ## build, recover the fixture chain from its block files, and serve it on 127.0.0.1:3080
 	@scripts/prepare
@@ -22,6 +26,10 @@ run: ## build, recover the fixture chain from its block files, and serve it on 1
 test: ## every test, the ones against a real Bitcoin Core included
 	@scripts/prepare test
 	BITCOIND="$$(scripts/bitcoind)" cargo test --workspace --features kill-points
+
+kill-test: ## a long run of the test that kills the program: KILLS=2000, SEED= to repeat one
+	@scripts/prepare
+	KILLS=$(KILLS) SEED=$(SEED) cargo test --workspace --features kill-points --test oracle kill::
 
 lint: ## formatting and clippy, as CI checks them
 	@scripts/prepare

@@ -290,7 +290,7 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
 /// before it does, and the next one, without the mistake, must not have to clear it away. In doubt, it does.
 fn has_blocks(data_dir: &Path) -> bool {
     let tip = open_to_read(data_dir).and_then(|store| store.tip());
-    !matches!(tip, Ok(None))
+    !matches!(tip, Ok(None) | Err(StoreError::Missing(_)))
 }
 
 /// One try to open a database that somebody else may be writing to.
@@ -340,6 +340,10 @@ fn open_error(data_dir: &Path, e: rocksdb::Error) -> StoreError {
     // The lock of another process, or of this one; a lock file that cannot be opened is another matter.
     if reason.contains("While lock file") || reason.contains("lock hold by current process") {
         return StoreError::Locked(data_dir.into());
+    }
+    // A first start makes the tables one by one; one that was killed leaves some, and no block.
+    if reason.contains("Column family not found") {
+        return StoreError::Missing(data_dir.into());
     }
     StoreError::Failed { path: data_dir.into(), reason }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rocksdb::IteratorMode;
+use rocksdb::{IteratorMode, Options};
 use tempfile::TempDir;
 
 use super::*;
@@ -182,7 +182,7 @@ fn it_refuses_a_foreign_rocksdb() {
 fn a_first_start_that_was_killed_is_taken_up_by_the_next() {
     let nothing: fn(&Path) = |_| {};
     type Case = (&'static str, fn(&Path));
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         ("before anything", nothing),
         ("before RocksDB took its lock", |dir| {
             std::fs::create_dir(dir.join(UNFINISHED)).unwrap();
@@ -192,14 +192,29 @@ fn a_first_start_that_was_killed_is_taken_up_by_the_next() {
             drop(DB::open(&options::database(&options::Shared::new()), dir.join(UNFINISHED)).unwrap());
         }),
         ("before the tables were made", |dir| create(dir, &rules()).unwrap()),
+        ("while the tables were made", |dir| {
+            create(dir, &rules()).unwrap();
+            let mut db = DB::open(&Options::default(), dir.join(DATABASE)).unwrap();
+            db.create_cf(UNDO, &Options::default()).unwrap();
+        }),
     ];
     for (killed, leave) in cases {
         let dir = TempDir::new().unwrap();
         leave(dir.path());
+        let read = Store::open_read_only(dir.path()).err().unwrap().to_string();
+        assert!(read.contains("run `btkn sync` first"), "killed {killed}: {read}");
         let opened = Store::open(dir.path(), &rules()).map(|store| store.tip());
         assert!(matches!(opened, Ok(Ok(None))), "killed {killed}: {opened:?}");
         assert_eq!(Store::open_read_only(dir.path()).unwrap().rules(), &rules(), "killed {killed}");
     }
+}
+
+#[test]
+fn a_first_start_that_was_killed_is_taken_up_with_other_options() {
+    let dir = TempDir::new().unwrap();
+    create(dir.path(), &rules()).unwrap();
+    let other = Rules { network: Network::Signet, ..rules() };
+    assert_eq!(Store::open(dir.path(), &other).unwrap().rules(), &other);
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod build;
 mod compare;
 mod coverage;
 mod exits;
+#[cfg(feature = "kill-points")]
+mod kill;
 mod plan;
 mod rules;
 

@@ -1,0 +1,237 @@
+//! `btkn` is killed again and again while its chain grows and reorganises; nothing may ever be lost or
+//! wrong.
+//!
+//! The real program runs as a child on block files that grow in between. It is killed with SIGKILL, from
+//! outside at random moments and by itself at the windows of [`Window::ALL`] or a random while after one
+//! of them: in the midst of a write, a flush, a merge of files, an undo, or the recovery from the kill
+//! before. Whatever is left must open, must be the state of a block on the way from the last one that was
+//! seen to the best one, in every row as the oracle has it after that block, and must not contradict
+//! itself. Then the next child goes on from there. A round ends at the tip of the fixture, with the
+//! fixture's state and the rows of a database that was never killed.
+//!
+//! `KILLS` sets how many kills there are at least, `SEED` repeats a run as far as timing allows. A failure
+//! prints the seed, the last things that were done, and where the files are.
+
+mod chain;
+mod child;
+mod random;
+mod report;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bitcoin::BlockHash;
+use btkn_indexer::check;
+use btkn_indexer::kill::Window;
+use btkn_indexer::store::{Store, StoreError};
+use tempfile::TempDir;
+
+use super::compare;
+use chain::{Chain, fixture};
+use child::{End, Errand, Running};
+use random::Random;
+use report::{Report, say};
+
+#[test]
+fn kills_lose_nothing() {
+    let number = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let number = |name: &str| number(name).map(|text| text.parse().expect("SEED and KILLS are numbers"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+    let seed = number("SEED").unwrap_or(now.as_micros() as u64 % 1_000_000_000);
+    let kills = number("KILLS").unwrap_or(100);
+    say(&format!("SEED={seed} KILLS={kills}"));
+    let mut harness = Harness::new(seed);
+    while harness.report.kills() < kills || harness.report.missing().next().is_some() {
+        let missing: Vec<_> = harness.report.missing().collect();
+        assert!(harness.turns < 10 * kills + 1000, "never reached: {missing:?}");
+        harness.turn();
+    }
+    harness.report.print(seed);
+}
+
+struct Harness {
+    random: Random,
+    chain: Chain,
+    dir: TempDir,
+    round: u32,
+    turns: u64,
+    /// The block whose state was seen last.
+    tip: Option<BlockHash>,
+    /// The best blocks since then, the present one included.
+    bests: Vec<BlockHash>,
+    report: Report,
+    history: Vec<String>,
+}
+
+impl Harness {
+    fn new(seed: u64) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let round = dir.path().join("0");
+        let chain = Chain::new(&round);
+        let bests = vec![chain.best()];
+        let (random, report, history) = (Random::new(seed), Report::new(), vec![format!("SEED={seed}")]);
+        Harness { random, chain, dir, round: 0, turns: 0, tip: None, bests, report, history }
+    }
+
+    fn round_dir(&self) -> PathBuf {
+        self.dir.path().join(self.round.to_string())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.round_dir().join("data")
+    }
+
+    /// One child, from its start to its end.
+    fn turn(&mut self) {
+        self.turns += 1;
+        if self.chain.is_complete() && self.tip == Some(self.chain.best()) {
+            self.finish_round();
+        }
+        if self.random.percent(75) {
+            self.grow();
+        }
+        let errand = self.errand();
+        self.history.push(errand.to_string());
+        let child =
+            Running::start(errand.clone(), &self.round_dir(), &self.chain.blocks_dir, &self.data_dir());
+        if errand.follows {
+            // It has two looks at the block files in a second.
+            child.sleep_until(Duration::from_millis(300));
+            self.grow();
+        }
+        let (end, log) = child.end();
+        self.history.push(format!("{end:?}"));
+        self.report.note(&errand, end, &log);
+        // Now and then the next kill comes before anybody has looked.
+        if end == End::Done || self.random.percent(80) {
+            self.check();
+        }
+        if end == End::Done {
+            assert_eq!(self.tip, Some(self.chain.best()), "it has caught up");
+        }
+    }
+
+    fn grow(&mut self) {
+        if !self.chain.is_complete() {
+            let what = self.chain.grow(&mut self.random);
+            self.history.push(what);
+            self.bests.push(self.chain.best());
+        }
+    }
+
+    /// What the next child is to do, and where it ends.
+    fn errand(&mut self) -> Errand {
+        let follows = self.random.percent(4);
+        if self.random.percent(20) {
+            let after = Duration::from_micros(self.random.within(0..=400_000).into());
+            return Errand { follows, window: None, outside: Some(after) };
+        }
+        if self.random.percent(8) {
+            // In recovery from the kill before, most likely, if there is one to recover from.
+            let delay = self.random.within(0..=60_000);
+            return Errand { follows, window: Some((Window::OpenBefore, 1, Some(delay))), outside: None };
+        }
+        let windows = self.within_reach();
+        // Those of a database's making are within reach for a moment only.
+        let rare = |(window, _): &&_| matches!(window, Window::CreateEmpty | Window::CreateNamed);
+        let rarest = windows.iter().copied().min_by_key(|(window, _)| self.report.hits(*window));
+        let likely = if windows.iter().any(|window| rare(&window)) { 80 } else { 50 };
+        let (window, most) = match rarest.filter(|_| self.random.percent(likely)) {
+            Some(rarest) => rarest,
+            None => *self.random.pick(&windows),
+        };
+        let nth = self.random.within(1..=most);
+        let delay = self.random.percent(35).then(|| 1 << self.random.within(4..=16));
+        let delay = delay.map(|longest| self.random.within(0..=longest));
+        let follows = follows || window == Window::Waiting;
+        let outside = follows.then(|| Duration::from_millis(self.random.within(400..=1500).into()));
+        Errand { follows, window: Some((window, nth, delay)), outside }
+    }
+
+    /// The windows that the next child reaches, and how often, more or less.
+    fn within_reach(&self) -> Vec<(Window, u32)> {
+        let (undone, applied) = self.chain.distance(self.tip);
+        let mut windows = vec![
+            (Window::OpenBefore, 1),
+            (Window::OpenRecovered, 1),
+            (Window::OpenDone, 1),
+            (Window::EndBefore, 1),
+            (Window::EndAfter, 1),
+            (Window::Waiting, 1),
+        ];
+        if !self.data_dir().join("db").exists() {
+            windows.extend([(Window::CreateEmpty, 1), (Window::CreateNamed, 1)]);
+        }
+        if applied > 0 {
+            let batches = applied.div_ceil(8);
+            windows.extend([(Window::BatchFetched, batches), (Window::BatchScanned, batches)]);
+            windows.push((Window::BlockApplied, applied));
+            let commits = [Window::CommitBefore, Window::CommitAfter, Window::RunDone];
+            windows.extend(commits.map(|window| (window, batches)));
+            windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
+        }
+        if undone > 0 {
+            let undos = [Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
+            windows.extend(undos.map(|window| (window, undone)));
+            windows.push((Window::UndoDone, 1));
+        }
+        windows
+    }
+
+    /// Compares what is on the disk with the oracle.
+    fn check(&mut self) {
+        let store = match Store::open_read_only(&self.data_dir()) {
+            Err(StoreError::Missing(_)) => {
+                assert_eq!(self.tip, None, "the database has gone");
+                return;
+            }
+            opened => opened.expect("a database that opens"),
+        };
+        let tip = store.tip().expect("a readable tip").map(|tip| tip.hash);
+        let on_the_way = self.chain.on_the_way(self.tip, &self.bests);
+        assert!(on_the_way.contains(&tip), "it went from {:?} to {tip:?}", self.tip);
+        let report = check::check(&store).expect("a readable database");
+        assert_eq!(report.count, 0, "btkn check finds {:#?}", report.violations);
+        self.chain.state(tip, |rules, oracle| {
+            for (topic, ledger, oracle) in compare::topics(&store.view(), rules, oracle) {
+                assert_eq!(ledger, oracle, "{topic} differ");
+            }
+        });
+        self.report.checks += 1;
+        self.tip = tip;
+        self.bests = vec![self.chain.best()];
+    }
+
+    /// At the end of the chain: the state is the fixture's, and a database that was never killed has the
+    /// same rows. Then begins again from nothing.
+    fn finish_round(&mut self) {
+        self.history.push(format!("round {} is over", self.round));
+        let fresh = self.round_dir().join("never killed");
+        let errand = Errand { follows: false, window: None, outside: None };
+        let (end, _) = Running::start(errand, &self.round_dir(), &self.chain.blocks_dir, &fresh).end();
+        assert_eq!(end, End::Done);
+        let open = |dir| Store::open_read_only(dir).expect("a database");
+        let (killed, fresh) = (open(&self.data_dir()), open(&fresh));
+        assert_eq!(compare::same_rows(&killed.view(), &fresh.view()), Ok(()));
+        let golden = std::fs::read_to_string(fixture("expected.json")).expect("the fixture's state");
+        assert_eq!(child::dump(&self.data_dir()), golden, "the fixture's state");
+        drop((killed, fresh));
+        std::fs::remove_dir_all(self.round_dir()).expect("a directory of ours");
+        self.round += 1;
+        self.report.rounds += 1;
+        self.chain.start_over(&self.round_dir());
+        (self.tip, self.bests) = (None, vec![self.chain.best()]);
+        self.history.clear();
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            let last = self.history.iter().rev().take(30).rev();
+            let last: String = last.map(|line| format!("  {line}\n")).collect();
+            say(&format!("{}the last of it:\n{last}files: {}", self.report, self.round_dir().display()));
+        }
+    }
+}
