@@ -25,6 +25,9 @@ use crate::rules::{self, Oracle};
 /// Blocks of the main chain from which a stale branch takes its transactions.
 const BORROWED_FROM: usize = 40;
 
+/// How far below the start height branches may part.
+const BELOW_START: u32 = 3;
+
 /// A block and what is known of it.
 struct Known {
     height: u32,
@@ -130,6 +133,11 @@ impl Chain {
         self.block(&self.best).height
     }
 
+    /// The height of a block; the one below the start height, if there is none.
+    pub fn height(&self, tip: Option<BlockHash>) -> u32 {
+        tip.map_or(self.rules.start_height.0 - 1, |tip| self.block(&tip).height)
+    }
+
     /// Whether the whole fixture is written, and best.
     pub fn is_complete(&self) -> bool {
         self.best == self.main[self.main.len() - 1]
@@ -153,18 +161,13 @@ impl Chain {
                 46..=85 => random.within(1..=20),
                 _ => random.within(1..=u32::MAX),
             };
-            let deepest = written - self.lowest_fork();
-            self.main[self.written - 1 - (depth % (deepest + 1)).max(1) as usize]
+            let deepest = written - 1 - (self.start() as u32 - BELOW_START);
+            self.main[(written - 2 - depth % deepest) as usize]
         });
         let fork = self.block(&tip).height;
         let more = self.best_height() + 1 + random.within(0..=2) - fork;
         self.extend_stale(tip, more, random);
         format!("{} blocks on {fork}, a stale branch, to {}", more, self.best_height())
-    }
-
-    /// The lowest block that a stale branch forks off from.
-    fn lowest_fork(&self) -> u32 {
-        self.start() as u32 + 1
     }
 
     fn extend_main(&mut self, count: usize) {
@@ -210,17 +213,24 @@ impl Chain {
     }
 
     /// The blocks that the state may be of on its way from one best block over others, `None` being the
-    /// state before any. Blocks are undone down to where two branches part, and no further.
-    pub fn on_the_way(&self, from: Option<BlockHash>, bests: &[BlockHash]) -> Vec<Option<BlockHash>> {
+    /// state before any. Blocks are undone down to where two branches part, and no further unless the state
+    /// may be `rebuilt`.
+    pub fn on_the_way(
+        &self,
+        from: Option<BlockHash>,
+        bests: &[BlockHash],
+        rebuilt: bool,
+    ) -> Vec<Option<BlockHash>> {
         let branches: Vec<_> = from.iter().chain(bests).map(|tip| self.branch(*tip)).collect();
         let shortest = branches.iter().map(Vec::len).min().unwrap_or(0);
         let same = |at: &usize| branches.iter().all(|branch| branch[*at] == branches[0][*at]);
         let common = (0..shortest).take_while(same).count();
         let mut on_the_way = Vec::new();
-        if from.is_none() || common == 0 {
+        let from_nothing = from.is_none() || rebuilt;
+        if from_nothing || common == 0 {
             on_the_way.push(None);
         }
-        let lowest = if from.is_none() { 0 } else { common.saturating_sub(1) };
+        let lowest = if from_nothing { 0 } else { common.saturating_sub(1) };
         on_the_way.extend(branches.iter().flat_map(|branch| &branch[lowest..]).copied().map(Some));
         on_the_way
     }

@@ -21,6 +21,8 @@ pub struct Errand {
     pub follows: bool,
     /// Where it kills itself: the window, how many times it is reached, and microseconds after that.
     pub window: Option<(Window, u32, Option<u32>)>,
+    /// Of how many blocks it keeps undo records; of all, if `None`.
+    pub undo_blocks: Option<u32>,
     /// When it is killed from outside.
     pub outside: Option<Duration>,
 }
@@ -28,6 +30,9 @@ pub struct Errand {
 impl fmt::Display for Errand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.follows { "run" } else { "sync" })?;
+        if let Some(blocks) = self.undo_blocks {
+            write!(f, " --undo-blocks {blocks}")?;
+        }
         if let Some((window, nth, delay)) = self.window {
             write!(f, ", at {} {nth}", window.name())?;
             delay.map_or(Ok(()), |delay| write!(f, " and {delay} us"))?;
@@ -87,6 +92,9 @@ impl Running {
         }
         command.arg("--config").arg(fixture("btkn.toml"));
         command.arg("--blocks-dir").arg(blocks_dir).arg("--data-dir").arg(data_dir);
+        if let Some(blocks) = errand.undo_blocks {
+            command.arg("--undo-blocks").arg(blocks.to_string());
+        }
         command.args(["--threads", "2"]).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log).expect("a log file"));
         let child = command.spawn().expect("btkn starts");

@@ -32,6 +32,10 @@ use child::{End, Errand, Running};
 use random::Random;
 use report::{Report, say};
 
+/// Windows that a round passes once or so.
+const FLEETING: [Window; 4] =
+    [Window::CreateEmpty, Window::CreateNamed, Window::ResetWrite, Window::ResetDone];
+
 #[test]
 fn kills_lose_nothing() {
     let number = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
@@ -55,6 +59,10 @@ struct Harness {
     dir: TempDir,
     round: u32,
     turns: u64,
+    /// Of how many blocks undo records are kept in this round; of all, if `None`.
+    undo_blocks: Option<u32>,
+    /// The lowest block that could be undone when the state was seen last.
+    undo_from: u32,
     /// The block whose state was seen last.
     tip: Option<BlockHash>,
     /// The best blocks since then, the present one included.
@@ -69,8 +77,10 @@ impl Harness {
         let round = dir.path().join("0");
         let chain = Chain::new(&round);
         let bests = vec![chain.best()];
-        let (random, report, history) = (Random::new(seed), Report::new(), vec![format!("SEED={seed}")]);
-        Harness { random, chain, dir, round: 0, turns: 0, tip: None, bests, report, history }
+        let (mut random, report, history) = (Random::new(seed), Report::new(), Vec::new());
+        let undo_blocks = Some(random.within(4..=20));
+        let (round, turns, undo_from, tip) = (0, 0, 0, None);
+        Harness { random, chain, dir, round, turns, undo_blocks, undo_from, tip, bests, report, history }
     }
 
     fn round_dir(&self) -> PathBuf {
@@ -122,21 +132,25 @@ impl Harness {
     /// What the next child is to do, and where it ends.
     fn errand(&mut self) -> Errand {
         let follows = self.random.percent(4);
+        let errand = Errand { follows, undo_blocks: self.undo_blocks, window: None, outside: None };
+        let windows = self.within_reach();
+        // Some are within reach for a moment only, and that may be their first.
+        if let Some((window, _)) = windows.iter().find(|(window, _)| FLEETING.contains(window))
+            && self.report.hits(*window) == 0
+        {
+            return Errand { window: Some((*window, 1, None)), follows: false, ..errand };
+        }
         if self.random.percent(20) {
             let after = Duration::from_micros(self.random.within(0..=400_000).into());
-            return Errand { follows, window: None, outside: Some(after) };
+            return Errand { outside: Some(after), ..errand };
         }
         if self.random.percent(8) {
             // In recovery from the kill before, most likely, if there is one to recover from.
             let delay = self.random.within(0..=60_000);
-            return Errand { follows, window: Some((Window::OpenBefore, 1, Some(delay))), outside: None };
+            return Errand { window: Some((Window::OpenBefore, 1, Some(delay))), follows: false, ..errand };
         }
-        let windows = self.within_reach();
-        // Those of a database's making are within reach for a moment only.
-        let rare = |(window, _): &&_| matches!(window, Window::CreateEmpty | Window::CreateNamed);
         let rarest = windows.iter().copied().min_by_key(|(window, _)| self.report.hits(*window));
-        let likely = if windows.iter().any(|window| rare(&window)) { 80 } else { 50 };
-        let (window, most) = match rarest.filter(|_| self.random.percent(likely)) {
+        let (window, most) = match rarest.filter(|_| self.random.percent(50)) {
             Some(rarest) => rarest,
             None => *self.random.pick(&windows),
         };
@@ -145,7 +159,7 @@ impl Harness {
         let delay = delay.map(|longest| self.random.within(0..=longest));
         let follows = follows || window == Window::Waiting;
         let outside = follows.then(|| Duration::from_millis(self.random.within(400..=1500).into()));
-        Errand { follows, window: Some((window, nth, delay)), outside }
+        Errand { follows, window: Some((window, nth, delay)), outside, ..errand }
     }
 
     /// The windows that the next child reaches, and how often, more or less.
@@ -170,7 +184,13 @@ impl Harness {
             windows.extend(commits.map(|window| (window, batches)));
             windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
         }
-        if undone > 0 {
+        if applied > 0 && self.undo_blocks.is_some() {
+            windows.extend([(Window::ForgetWrite, 1), (Window::ForgetAfter, 1)]);
+        }
+        let lowest = self.chain.height(self.tip) + 1 - undone;
+        if undone > 0 && lowest < self.undo_from {
+            windows.extend([(Window::ResetWrite, 1), (Window::ResetDone, 1)]);
+        } else if undone > 0 {
             let undos = [Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
             windows.extend(undos.map(|window| (window, undone)));
             windows.push((Window::UndoDone, 1));
@@ -188,7 +208,7 @@ impl Harness {
             opened => opened.expect("a database that opens"),
         };
         let tip = store.tip().expect("a readable tip").map(|tip| tip.hash);
-        let on_the_way = self.chain.on_the_way(self.tip, &self.bests);
+        let on_the_way = self.chain.on_the_way(self.tip, &self.bests, self.undo_blocks.is_some());
         assert!(on_the_way.contains(&tip), "it went from {:?} to {tip:?}", self.tip);
         let report = check::check(&store).expect("a readable database");
         assert_eq!(report.count, 0, "btkn check finds {:#?}", report.violations);
@@ -198,6 +218,7 @@ impl Harness {
             }
         });
         self.report.checks += 1;
+        self.undo_from = store.undo_from().expect("a readable height").0;
         self.tip = tip;
         self.bests = vec![self.chain.best()];
     }
@@ -207,7 +228,7 @@ impl Harness {
     fn finish_round(&mut self) {
         self.history.push(format!("round {} is over", self.round));
         let fresh = self.round_dir().join("never killed");
-        let errand = Errand { follows: false, window: None, outside: None };
+        let errand = Errand { follows: false, undo_blocks: None, window: None, outside: None };
         let (end, _) = Running::start(errand, &self.round_dir(), &self.chain.blocks_dir, &fresh).end();
         assert_eq!(end, End::Done);
         let open = |dir| Store::open_read_only(dir).expect("a database");
@@ -220,7 +241,9 @@ impl Harness {
         self.round += 1;
         self.report.rounds += 1;
         self.chain.start_over(&self.round_dir());
-        (self.tip, self.bests) = (None, vec![self.chain.best()]);
+        (self.tip, self.bests, self.undo_from) = (None, vec![self.chain.best()], 0);
+        // Every other round undoes whatever comes; the others start over when it goes too deep.
+        self.undo_blocks = self.round.is_multiple_of(2).then(|| self.random.within(4..=40));
         self.history.clear();
     }
 }
