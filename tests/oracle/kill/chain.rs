@@ -9,15 +9,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bitcoin::block::Header;
 use bitcoin::consensus::{deserialize, serialize};
-use bitcoin::{Block, BlockHash, Transaction};
+use bitcoin::{Amount, Block, BlockHash, ScriptBuf, Transaction, TxOut};
 use btkn_indexer::chain::{BlockFiles, BlockId, Source};
 use btkn_indexer::config::{Config, Options, Surroundings};
 use btkn_indexer::ledger::Rules;
 use btkn_indexer::protocol::{Height, Network};
 use btkn_indexer::scan::{RawBlock, WatchSet, named_outpoints, scan_batch};
-use btkn_testkit::blocks;
+use btkn_testkit::{append_blocks, mine_on};
 
 use super::random::Random;
 use crate::rules::{self, Oracle};
@@ -31,8 +30,7 @@ const BELOW_START: u32 = 3;
 /// A block and what is known of it.
 struct Known {
     height: u32,
-    header: Header,
-    bytes: Vec<u8>,
+    block: Block,
     after: Option<Rc<After>>,
 }
 
@@ -56,7 +54,8 @@ pub struct Chain {
     /// Tips of branches that forked off.
     stale: Vec<BlockHash>,
     best: BlockHash,
-    salt: i64,
+    /// Blocks of stale branches that were made; what makes each of them another one.
+    made: u64,
 }
 
 pub fn fixture(path: &str) -> PathBuf {
@@ -73,14 +72,14 @@ fn fixture_rules() -> Rules {
 }
 
 /// The blocks of the fixture, from the genesis block on.
-fn fixture_blocks() -> Vec<(BlockHash, Vec<u8>)> {
+fn fixture_blocks() -> Vec<Block> {
     let mut files = BlockFiles::open(&fixture("blocks"), Network::Regtest).expect("the fixture's blocks");
     let tip = files.refresh().expect("a best chain");
     let hashes = files.hashes(Height(0), tip.height.0 as usize + 1).expect("its hashes");
     let fetch = |(height, hash): (u32, BlockHash)| {
         let mut bytes = Vec::new();
         files.fetch(BlockId { height: Height(height), hash }, &mut bytes).expect("a block");
-        (hash, bytes)
+        deserialize(&bytes).expect("a block")
     };
     (0..).zip(hashes).map(fetch).collect()
 }
@@ -90,16 +89,15 @@ impl Chain {
     pub fn new(dir: &Path) -> Self {
         let rules = fixture_rules();
         let (mut known, mut main, mut txs) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for (height, (hash, bytes)) in (0..).zip(fixture_blocks()) {
-            let block: Block = deserialize(&bytes).expect("a block");
+        for (height, block) in (0..).zip(fixture_blocks()) {
             txs.push(block.txdata[1..].to_vec());
-            main.push(hash);
-            known.insert(hash, Known { height, header: block.header, bytes, after: None });
+            main.push(block.block_hash());
+            known.insert(block.block_hash(), Known { height, block, after: None });
         }
         let best = main[0];
         let blocks_dir = dir.to_owned();
         let stale = Vec::new();
-        let mut chain = Chain { blocks_dir, rules, known, main, txs, written: 0, stale, best, salt: 0 };
+        let mut chain = Chain { blocks_dir, rules, known, main, txs, written: 0, stale, best, made: 0 };
         chain.start_over(dir);
         chain
     }
@@ -187,15 +185,15 @@ impl Chain {
         choice.retain(|_| random.percent(80));
         let mut choice = choice.into_iter();
         for _ in 0..count {
-            self.salt += 1;
+            self.made += 1;
+            let mark = TxOut { value: Amount::from_sat(self.made), script_pubkey: ScriptBuf::new() };
             let parent = self.block(&tip);
             let height = parent.height + 1;
             let many = random.within(0..=2);
             let txs: Vec<_> = (0..many).filter_map(|_| choice.next()).collect();
-            let block = blocks::mine(&parent.header, height, self.salt, Vec::new(), txs);
+            let block = mine_on(&parent.block.header, height, vec![mark], txs);
             tip = block.block_hash();
-            let known = Known { height, header: block.header, bytes: serialize(&block), after: None };
-            self.known.insert(tip, known);
+            self.known.insert(tip, Known { height, block, after: None });
             new.push(tip);
         }
         self.stale.retain(|stale| *stale != from);
@@ -204,7 +202,8 @@ impl Chain {
     }
 
     fn write(&mut self, new: &[BlockHash]) {
-        blocks::append(&self.blocks_dir, new.iter().map(|hash| &self.block(hash).bytes));
+        let blocks: Vec<_> = new.iter().map(|hash| self.block(hash).block.clone()).collect();
+        append_blocks(&self.blocks_dir, &blocks);
         for hash in new {
             if self.block(hash).height > self.best_height() {
                 self.best = *hash;
@@ -260,7 +259,7 @@ impl Chain {
         let (mut hash, mut block) = (tip, self.block(&tip));
         while block.height >= self.rules.start_height.0 {
             branch.push(hash);
-            hash = block.header.prev_blockhash;
+            hash = block.block.header.prev_blockhash;
             block = self.block(&hash);
         }
         branch.reverse();
@@ -287,10 +286,10 @@ impl Chain {
                 break after.clone();
             }
             missing.push(hash);
-            hash = block.header.prev_blockhash;
+            hash = block.block.header.prev_blockhash;
         };
         for hash in missing.into_iter().rev() {
-            after = Rc::new(after.next(hash, &self.block(&hash).bytes));
+            after = Rc::new(after.next(hash, &serialize(&self.block(&hash).block)));
             self.known.get_mut(&hash).expect("a known block").after = Some(after.clone());
         }
         after
