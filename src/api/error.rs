@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::ledger::view::ReadError;
+use crate::store::StoreError;
 
 /// An error answer: `{"error":{"code","message"}}` under a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl ApiError {
 impl From<ReadError> for ApiError {
     /// The store failed, or holds what it should not: logged, and not told to strangers.
     fn from(error: ReadError) -> Self {
-        tracing::error!("{error}");
+        tracing::error!("{}", StoreError::from(error));
         ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "store_error",

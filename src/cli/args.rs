@@ -67,10 +67,24 @@ pub struct Arguments {
 pub enum Command {
     /// Catch up with the best chain, then exit
     #[command(after_help = SOURCE_HELP)]
-    Sync(SyncArgs),
+    Sync {
+        /// Options.
+        #[command(flatten)]
+        args: SyncArgs,
+        /// Move the database aside, to db.old, and recover the state from the blocks: for one that is damaged
+        #[arg(long)]
+        rebuild: bool,
+    },
     /// Catch up, follow the chain, and serve the REST API until stopped
     #[command(after_help = SOURCE_HELP)]
-    Run(RunArgs),
+    Run {
+        /// Options.
+        #[command(flatten)]
+        args: RunArgs,
+        /// Move the database aside, to db.old, and recover the state from the blocks: for one that is damaged
+        #[arg(long)]
+        rebuild: bool,
+    },
     /// Print one JSON object per block: height, block hash, state hash, event lines
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(EventsArgs),

@@ -38,8 +38,6 @@ enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -54,12 +52,19 @@ enum Failure {
     #[error("cannot start: {0}")]
     Start(String),
     #[error(
-        "the database contradicts itself in {count} places; keep it for a report, and recover the state \
-         from blocks in another --data-dir"
+        "the database contradicts itself in {count} places, or cannot be read there; start `btkn sync` or \
+         `btkn run` once with --rebuild: that keeps it, for a report, as db.old and recovers the state from the \
+         blocks"
     )]
     Inconsistent { count: u64 },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl From<ReadError> for Failure {
+    fn from(e: ReadError) -> Self {
+        Failure::Store(e.into())
+    }
 }
 
 impl Failure {
@@ -93,8 +98,8 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
         tracing::warn!("the variable {name} is none of btkn's and has no effect; see btkn --help");
     }
     match command {
-        Command::Sync(args) => run::sync(&configure(args.options(), &args.place)?),
-        Command::Run(args) => run::run(&configure(args.options(), &args.sync.place)?),
+        Command::Sync { args, rebuild } => run::sync(&configure(args.options(), &args.place)?, *rebuild),
+        Command::Run { args, rebuild } => run::run(&configure(args.options(), &args.sync.place)?, *rebuild),
         Command::Events(args) => events(args),
         Command::Dump(place) => {
             let store = open_to_read(place)?;

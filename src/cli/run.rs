@@ -22,9 +22,9 @@ use crate::sync::{End, Options, Summary, Sync};
 const READ_GRACE: Duration = Duration::from_millis(100);
 
 /// Catches up and ends.
-pub fn sync(config: &Config) -> Result<(), Failure> {
+pub fn sync(config: &Config, rebuild: bool) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let (source, store) = open(config, &stop)?;
+    let (source, store) = open(config, &stop, rebuild)?;
     let (status, _) = watch::channel(SyncStatus::starting());
     let mut sync = Sync::new(store, source, options(config), status, stop)?;
     let end = sync.catch_up()?;
@@ -36,9 +36,9 @@ pub fn sync(config: &Config) -> Result<(), Failure> {
 }
 
 /// Catches up, follows and serves until it is asked to stop.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, rebuild: bool) -> Result<(), Failure> {
     let stop = stop_on_interrupt()?;
-    let (source, store) = open(config, &stop)?;
+    let (source, store) = open(config, &stop, rebuild)?;
     let (status, progress) = watch::channel(SyncStatus::starting());
     let mut sync = Sync::new(store.clone(), source, options(config), status, stop.clone())?;
 
@@ -68,8 +68,15 @@ pub(super) fn options(config: &Config) -> Options {
 }
 
 /// The source comes first: a mistake there must not leave an empty database behind.
-fn open(config: &Config, stop: &Stop) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
+fn open(config: &Config, stop: &Stop, rebuild: bool) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
     let source = open_source(config, stop)?;
+    if rebuild && let Some(aside) = Store::set_aside(&config.data_dir)? {
+        tracing::info!(
+            "the database is kept as {}, which can be removed once the state is recovered; rebuilding it from \
+             the blocks. Leave --rebuild out at the next start",
+            aside.display()
+        );
+    }
     Ok((source, Arc::new(Store::open(&config.data_dir, &config.rules)?)))
 }
 

@@ -9,6 +9,8 @@
 #[cfg(feature = "kill-points")]
 mod background;
 mod codec;
+mod damage;
+mod error;
 mod identity;
 mod options;
 mod retention;
@@ -26,9 +28,10 @@ use crate::kill::{self, Window};
 use crate::ledger::keys::{KeyPart, Only};
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{self, ChangeSet, Table, TableVisitor, Tip};
-use crate::ledger::{ReadError, Rules, View};
+use crate::ledger::{Rules, View};
 use crate::protocol::Height;
 
+pub use error::StoreError;
 pub use identity::{FORMAT, IdentityError};
 pub use view::StoreView;
 
@@ -45,44 +48,6 @@ const UNFINISHED: &str = "db.new";
 const READ_TRIES: u32 = 10;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the store could not do something. Its data are as they were before.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory holds something else.
-    #[error("{0} is not empty and holds no btkn database; choose another --data-dir, or an empty one")]
-    Foreign(PathBuf),
-    /// There is nothing to read.
-    #[error("{0} holds no btkn database yet; run `btkn sync` first, or correct --data-dir")]
-    Missing(PathBuf),
-    /// Another process has it open.
-    #[error(
-        "the database in {0} is in use by another btkn process; stop that one, or choose another --data-dir"
-    )]
-    Locked(PathBuf),
-    /// It was made with another configuration.
-    #[error("the database in {path} does not fit: {source}")]
-    Identity {
-        /// The data directory.
-        path: PathBuf,
-        /// What differs.
-        source: IdentityError,
-    },
-    /// RocksDB or the file system failed.
-    #[error("the database in {path} failed: {reason}")]
-    Failed {
-        /// The data directory.
-        path: PathBuf,
-        /// What RocksDB or the system said.
-        reason: String,
-    },
-    /// What is stored does not decode.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A block cannot be taken back.
-    #[error("block {0} cannot be undone: its undo record is missing")]
-    NoUndo(Height),
-}
-
 /// The state on disk.
 pub struct Store {
     db: DB,
@@ -95,7 +60,7 @@ impl Store {
     /// was made for other rules and holds no block yet is taken over.
     pub fn open(data_dir: &Path, rules: &Rules) -> Result<Store, StoreError> {
         let db_dir = data_dir.join(DATABASE);
-        if db_dir.join("CURRENT").exists() {
+        if holds_database(data_dir)? {
             let stored = read_identity(data_dir)?;
             if let Err(source) = identity::compare(&stored, rules)
                 && has_blocks(data_dir)
@@ -109,7 +74,7 @@ impl Store {
         let shared = options::Shared::new();
         let families = options::families(&family_names(), &shared);
         let db = DB::open_cf_descriptors(&options::database(&shared), &db_dir, families)
-            .map_err(|e| open_error(data_dir, e))?;
+            .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
         kill::at(Window::OpenRecovered);
         let store = Store { db, data_dir: data_dir.into(), rules: rules.clone() };
         // Written at every start: the names of entities are for people and may have changed.
@@ -123,13 +88,13 @@ impl Store {
     /// Opens the database in `data_dir` to read it, also while another process writes to it. Shows the
     /// state as of now.
     pub fn open_read_only(data_dir: &Path) -> Result<Store, StoreError> {
-        if !data_dir.join(DATABASE).join("CURRENT").exists() {
+        if !holds_database(data_dir)? {
             return Err(StoreError::Missing(data_dir.into()));
         }
         // A writer may delete a file between the moment its list is read and the moment it is opened.
         for _ in 1..READ_TRIES {
             match open_to_read(data_dir) {
-                Err(StoreError::Failed { .. }) => std::thread::sleep(READ_PAUSE),
+                Err(e) if e.may_pass_beside_a_writer() => std::thread::sleep(READ_PAUSE),
                 outcome => return outcome,
             }
         }
@@ -145,7 +110,8 @@ impl Store {
     /// Deletes the database in `data_dir`, which nobody has open, and the directory if nothing else is there.
     pub fn destroy(data_dir: &Path) -> Result<(), StoreError> {
         let db_dir = data_dir.join(DATABASE);
-        DB::destroy(&rocksdb::Options::default(), &db_dir).map_err(|e| open_error(data_dir, e))?;
+        DB::destroy(&rocksdb::Options::default(), &db_dir)
+            .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
         let _ = std::fs::remove_dir(db_dir);
         // Not empty if the user keeps something else there.
         let _ = std::fs::remove_dir(data_dir);
@@ -231,7 +197,7 @@ impl Store {
     }
 
     fn failed(&self, e: rocksdb::Error) -> StoreError {
-        StoreError::Failed { path: self.data_dir.clone(), reason: e.into_string() }
+        StoreError::of_rocksdb(&self.data_dir, e)
     }
 }
 
@@ -268,22 +234,41 @@ impl TableVisitor for WriteRows<'_> {
 /// Makes a database that holds its identity and nothing else. It gets its name once it is complete, so
 /// that the next start goes on where one that was killed ended, whenever that was.
 fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
-    let failed = |e: std::io::Error| StoreError::Failed { path: data_dir.into(), reason: e.to_string() };
+    let failed = |e: std::io::Error| StoreError::of_system(data_dir, &e);
     std::fs::create_dir_all(data_dir).map_err(failed)?;
     for entry in std::fs::read_dir(data_dir).map_err(failed)? {
-        if entry.map_err(failed)?.file_name() != UNFINISHED {
+        let name = entry.map_err(failed)?.file_name();
+        if name != UNFINISHED && name != damage::ASIDE {
             return Err(StoreError::Foreign(data_dir.into()));
         }
     }
     let unfinished = data_dir.join(UNFINISHED);
     let db = DB::open(&options::database(&options::Shared::new()), &unfinished)
-        .map_err(|e| open_error(data_dir, e))?;
+        .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
     kill::at(Window::CreateEmpty);
     db.put_opt(identity::KEY, identity::encode(rules), &options::write())
-        .map_err(|e| open_error(data_dir, e))?;
+        .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
     drop(db);
     kill::at(Window::CreateNamed);
     std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
+}
+
+/// Whether there is a database, good or damaged. One that lacks its first file is not taken for none.
+fn holds_database(data_dir: &Path) -> Result<bool, StoreError> {
+    let db_dir = data_dir.join(DATABASE);
+    if db_dir.join("CURRENT").exists() {
+        return Ok(true);
+    }
+    match std::fs::read_dir(&db_dir).map(|mut entries| entries.next()) {
+        Ok(Some(_)) => {
+            let reason = format!("{} is missing", db_dir.join("CURRENT").display());
+            Err(StoreError::Damaged { path: data_dir.into(), reason })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(StoreError::of_system(data_dir, &e))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Whether the database holds anything but its identity: a first start with a mistake in its options ends
@@ -301,7 +286,7 @@ fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let shared = options::Shared::new();
     let families = options::families(&family_names(), &shared);
     let db = DB::open_cf_descriptors_read_only(&options::read_only(&shared), db_dir, families, false)
-        .map_err(|e| open_error(data_dir, e))?;
+        .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
     // RocksDB reads the list of files first and the logs after it. Rows of a log that went away in between
     // are in a file which that list does not name: they would be missing. Logs go oldest first, so if those
     // are still there, all are.
@@ -314,7 +299,7 @@ fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
 
 /// The names of the write-ahead logs.
 fn logs(data_dir: &Path) -> Result<BTreeSet<OsString>, StoreError> {
-    let failed = |e: std::io::Error| StoreError::Failed { path: data_dir.into(), reason: e.to_string() };
+    let failed = |e: std::io::Error| StoreError::of_system(data_dir, &e);
     let mut logs = BTreeSet::new();
     for entry in std::fs::read_dir(data_dir.join(DATABASE)).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -329,23 +314,15 @@ fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
     // Only the default column family is opened: a newer format may have others.
     let options = options::database(&options::Shared::new());
     let db = DB::open_for_read_only(&options, data_dir.join(DATABASE), false)
-        .map_err(|e| open_error(data_dir, e))?;
-    let bytes = db.get(identity::KEY).map_err(|e| open_error(data_dir, e))?;
+        .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
+    let bytes = db.get(identity::KEY).map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
     let bytes = bytes.ok_or_else(|| StoreError::Foreign(data_dir.into()))?;
-    identity::decode(&bytes).map_err(|source| StoreError::Identity { path: data_dir.into(), source })
-}
-
-fn open_error(data_dir: &Path, e: rocksdb::Error) -> StoreError {
-    let reason = e.into_string();
-    // The lock of another process, or of this one; a lock file that cannot be opened is another matter.
-    if reason.contains("While lock file") || reason.contains("lock hold by current process") {
-        return StoreError::Locked(data_dir.into());
-    }
-    // A first start makes the tables one by one; one that was killed leaves some, and no block.
-    if reason.contains("Column family not found") {
-        return StoreError::Missing(data_dir.into());
-    }
-    StoreError::Failed { path: data_dir.into(), reason }
+    identity::decode(&bytes).map_err(|source| match source {
+        IdentityError::Unreadable(_) => {
+            StoreError::Damaged { path: data_dir.into(), reason: source.to_string() }
+        }
+        source => StoreError::Identity { path: data_dir.into(), source },
+    })
 }
 
 fn family_names() -> Vec<&'static str> {
