@@ -30,6 +30,9 @@ pub(super) enum HttpError {
     /// Nobody answered, or not to the end; that may pass.
     #[error("{0}")]
     Away(String),
+    /// Nothing came for too long; that may pass.
+    #[error("no answer in time")]
+    Silent,
     /// An HTTP status, and no JSON with it.
     #[error("HTTP {0}")]
     Status(u16),
@@ -46,7 +49,7 @@ impl From<ureq::Error> for HttpError {
         use ureq::Error;
         match error {
             Error::Io(error) => HttpError::Away(error.to_string()),
-            Error::Timeout(_) => HttpError::Away("no answer in time".to_owned()),
+            Error::Timeout(_) => HttpError::Silent,
             Error::HostNotFound => HttpError::Away("there is no host of this name".to_owned()),
             Error::ConnectionFailed | Error::BodyStalled => HttpError::Away("connection closed".to_owned()),
             Error::Http(error) => HttpError::Address(error.to_string()),

@@ -197,9 +197,10 @@ impl Rpc {
         let away =
             |why: &dyn fmt::Display| SourceError::Retry(format!("no answer from a node at {url}: {why}"));
         match error {
-            jsonrpc::Error::Json(error) if error.is_eof() => away(error),
+            // Where it ends differs from one try to the next, and would be told each time.
+            jsonrpc::Error::Json(error) if error.is_eof() => away(&"the answer was cut short"),
             jsonrpc::Error::Transport(inner) => match inner.downcast_ref::<HttpError>() {
-                Some(HttpError::Away(reason)) => away(reason),
+                Some(error @ (HttpError::Away(_) | HttpError::Silent)) => away(error),
                 Some(HttpError::Status(401)) => self.credentials_advice(),
                 Some(HttpError::Status(503)) => {
                     away(&"HTTP 503; if that goes on, see -rpcworkqueue and -rpcthreads of the node")

@@ -1,6 +1,6 @@
 //! A batch: fetch and scan blocks in parallel, apply them in order, commit.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bitcoin::{BlockHash, OutPoint};
 use rayon::prelude::*;
@@ -48,32 +48,34 @@ impl Sync {
 
     /// Fetches blocks in parallel; returns how many have come, from the first on. So a source that fails
     /// now and then still brings every batch some blocks further; a block that did not come is met again as
-    /// the first of a batch.
+    /// the first of a batch. Blocks are begun in order, and none is begun after a failure: a node that is
+    /// away is not waited for block by block.
     fn fetch(&self, blocks: &[BlockId], buffers: &mut [Vec<u8>]) -> Result<usize, Interrupt> {
         let (source, stop) = (self.source.as_ref(), &self.stop);
-        let failed = AtomicUsize::new(blocks.len());
-        let one = |(index, (block, buffer)): (usize, (&BlockId, &mut Vec<u8>))| -> Result<(), Interrupt> {
-            if stop.requested() {
-                return Err(Interrupt::Stopped);
+        let first: Mutex<Option<(usize, Interrupt)>> = Mutex::default();
+        let failure = || first.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |(index, (block, buffer)): (usize, (&BlockId, &mut Vec<u8>))| {
+            if failure().is_some() {
+                return;
             }
-            // What follows a failure is of no use: a node that is away is not asked for every block.
-            if index > failed.load(Ordering::Relaxed) {
-                return Ok(());
+            let fetched = match stop.requested() {
+                true => Err(Interrupt::Stopped),
+                false => source.fetch(*block, buffer).map_err(Interrupt::from),
+            };
+            if let Err(error) = fetched {
+                let mut first = failure();
+                if first.as_ref().is_none_or(|(lowest, _)| index < *lowest) {
+                    *first = Some((index, error));
+                }
             }
-            Ok(source.fetch(*block, buffer).inspect_err(|_| {
-                failed.fetch_min(index, Ordering::Relaxed);
-            })?)
         };
-        let all = || blocks.par_iter().zip(buffers.par_iter_mut()).enumerate().map(one).collect();
-        let results: Vec<Result<(), Interrupt>> = self.pool.install(all);
-        for (fetched, result) in results.into_iter().enumerate() {
-            match result {
-                Ok(()) => {}
-                Err(error) if fetched == 0 || matches!(error, Interrupt::Stopped) => return Err(error),
-                Err(_) => return Ok(fetched),
-            }
+        let in_order = blocks.iter().zip(buffers.iter_mut()).enumerate();
+        self.pool.install(|| in_order.par_bridge().for_each(one));
+        match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(blocks.len()),
+            Some((fetched, error)) if fetched == 0 || matches!(error, Interrupt::Stopped) => Err(error),
+            Some((fetched, _)) => Ok(fetched),
         }
-        Ok(blocks.len())
     }
 
     fn scan(&mut self, blocks: &[BlockId], buffers: &[Vec<u8>]) -> Result<Vec<BlockMessages>, Interrupt> {

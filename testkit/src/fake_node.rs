@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Between two looks at what may have changed.
-const POLL: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(5);
 
 /// How long a test waits for the node's own threads.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,11 +1,17 @@
 //! Runs the real binary in directories of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use btkn_indexer::protocol::PubKey;
+use bitcoin::Block;
+use bitcoin::consensus::deserialize;
+use btkn_indexer::chain::{BlockFiles, BlockId, Source};
+use btkn_indexer::protocol::{Height, Network, PubKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,11 +107,47 @@ pub fn node_args(url: &str, cookie: &Path) -> Vec<String> {
     vec!["--rpc-url".into(), url.into(), "--rpc-cookie-file".into(), cookie.display().to_string()]
 }
 
+/// Does something with each of many, several at once; panics with the names of those that failed.
+pub fn for_all<T: Sync>(all: &[T], name: impl Fn(&T) -> String + Sync, action: impl Fn(&T) + Sync) {
+    const AT_ONCE: usize = 8;
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let done = std::panic::catch_unwind(AssertUnwindSafe(|| action(one)));
+                    if done.is_err() {
+                        failed.lock().unwrap().push(name(one));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "failed: {failed:#?}");
+}
+
+/// The blocks of the fixture in `fixtures/regtest`, from the genesis block on.
+pub fn fixture_blocks() -> Vec<Block> {
+    let mut source = BlockFiles::open(&fixture("blocks"), Network::Regtest).unwrap();
+    source.refresh().unwrap();
+    let hashes = source.hashes(Height(0), usize::MAX).unwrap();
+    let ids = (0..).map(Height).zip(hashes).map(|(height, hash)| BlockId { height, hash });
+    let mut bytes = Vec::new();
+    let block = |id| {
+        source.fetch(id, &mut bytes).unwrap();
+        deserialize(&bytes).unwrap()
+    };
+    ids.map(block).collect()
+}
+
 /// A `btkn run` that is ended with the test.
 pub struct Server {
     child: Child,
     pub url: String,
     agent: ureq::Agent,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -113,14 +155,40 @@ impl Server {
     pub fn start(mut command: Command) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let url = log
-            .find_map(|line| line[line.find("http://")?..].split([',', ' ']).next().map(str::to_owned))
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let url = lines
+            .find_map(|line| {
+                let (_, url) = line.split_once("serving on ")?;
+                url.split([',', ' ']).next().map(str::to_owned)
+            })
             .expect("it says where it serves");
-        // The pipe must not fill up.
-        std::thread::spawn(move || log.for_each(drop));
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = log.clone();
+        std::thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line)));
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-        Server { child, url, agent: config.into() }
+        Server { child, url, agent: config.into(), log }
+    }
+
+    /// The lines of its log that contain a text.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Waits until it ends by itself; returns its exit code and what it logged.
+    pub fn failed(mut self) -> (Option<i32>, String) {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it is still there after {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        // The thread that reads the log lets go of it at its end.
+        while Arc::strong_count(&self.log) > 1 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (status.code(), self.log.lock().unwrap().join("\n"))
     }
 
     /// Status and body.

@@ -10,6 +10,7 @@ mod damage;
 mod follow;
 mod kit;
 mod mini_chain;
+mod node_faults;
 mod reorganisations;
 mod sources;
 mod verify;
