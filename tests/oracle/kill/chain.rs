@@ -40,6 +40,13 @@ struct After {
     watched: WatchSet,
 }
 
+/// How far down a branch parts from the main chain.
+#[derive(Clone, Copy, Debug)]
+pub enum Fork {
+    Shallow,
+    Deep,
+}
+
 /// The chain.
 pub struct Chain {
     pub blocks_dir: PathBuf,
@@ -141,12 +148,16 @@ impl Chain {
         self.best == self.main[self.main.len() - 1]
     }
 
-    /// Makes it longer somehow: the best block is another one afterwards. Returns what it did.
-    pub fn grow(&mut self, random: &mut Random) -> String {
+    /// Makes it longer somehow: the best block is another one afterwards. A `wanted` fork is more likely.
+    /// Returns what it did.
+    pub fn grow(&mut self, random: &mut Random, wanted: Option<Fork>) -> String {
         let written = self.written as u32;
         let room = (self.main.len() as u32).saturating_sub(self.best_height() + 8);
         let on_main = self.best == self.main[self.written - 1];
-        if room < 8 || written < self.start() as u32 + 6 || random.percent(if on_main { 55 } else { 60 }) {
+        if room < 8
+            || written < self.start() as u32 + 6
+            || random.percent(if wanted.is_some() && on_main { 30 } else { 57 })
+        {
             let overtaking = (self.best_height() + 1).saturating_sub(written - 1);
             let more = overtaking.max(1) + random.within(0..=9) * random.within(0..=1);
             self.extend_main(more as usize);
@@ -154,10 +165,10 @@ impl Chain {
         }
         let revived = (!self.stale.is_empty() && random.percent(25)).then(|| *random.pick(&self.stale));
         let tip = revived.unwrap_or_else(|| {
-            let depth = match random.within(1..=100) {
-                1..=45 => random.within(1..=3),
-                46..=85 => random.within(1..=20),
-                _ => random.within(1..=u32::MAX),
+            let depth = match (random.within(1..=100), wanted) {
+                (1..=15, _) | (_, Some(Fork::Deep)) => random.within(1..=u32::MAX),
+                (16..=60, _) | (_, Some(Fork::Shallow)) => random.within(1..=3),
+                _ => random.within(1..=20),
             };
             let deepest = written - 1 - (self.start() as u32 - BELOW_START);
             self.main[(written - 2 - depth % deepest) as usize]
@@ -212,20 +223,20 @@ impl Chain {
     }
 
     /// The blocks that the state may be of on its way from one best block over others, `None` being the
-    /// state before any. Blocks are undone down to where two branches part, and no further unless the state
-    /// may be `rebuilt`.
+    /// state before any. Blocks are undone down to where two branches part, and no further, unless that is
+    /// out of reach of the last `kept` blocks.
     pub fn on_the_way(
         &self,
         from: Option<BlockHash>,
         bests: &[BlockHash],
-        rebuilt: bool,
+        kept: Option<u32>,
     ) -> Vec<Option<BlockHash>> {
         let branches: Vec<_> = from.iter().chain(bests).map(|tip| self.branch(*tip)).collect();
         let shortest = branches.iter().map(Vec::len).min().unwrap_or(0);
         let same = |at: &usize| branches.iter().all(|branch| branch[*at] == branches[0][*at]);
         let common = (0..shortest).take_while(same).count();
         let mut on_the_way = Vec::new();
-        let from_nothing = from.is_none() || rebuilt;
+        let from_nothing = from.is_none() || kept.is_some_and(|kept| out_of_reach(&branches, kept as usize));
         if from_nothing || common == 0 {
             on_the_way.push(None);
         }
@@ -294,6 +305,17 @@ impl Chain {
         }
         after
     }
+}
+
+/// Whether two of these branches part so far down that a state may have to be rebuilt between them.
+fn out_of_reach(branches: &[Vec<BlockHash>], kept: usize) -> bool {
+    let longest = branches.iter().map(Vec::len).max().unwrap_or(0);
+    let parting = |one: &Vec<BlockHash>, other: &Vec<BlockHash>| {
+        let common = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        (common < one.len().min(other.len())).then_some(common)
+    };
+    let pairs = branches.iter().flat_map(|one| branches.iter().filter_map(|other| parting(one, other)));
+    pairs.into_iter().any(|common| common + kept < longest)
 }
 
 impl After {

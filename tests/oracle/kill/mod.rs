@@ -27,14 +27,13 @@ use btkn_indexer::store::{Store, StoreError};
 use tempfile::TempDir;
 
 use super::compare;
-use chain::{Chain, fixture};
+use chain::{Chain, Fork, fixture};
 use child::{End, Errand, Running};
 use random::Random;
 use report::{Report, say};
 
-/// Windows that a round passes once or so.
-const FLEETING: [Window; 4] =
-    [Window::CreateEmpty, Window::CreateNamed, Window::ResetWrite, Window::ResetDone];
+/// Windows in an undo of one block.
+const UNDO: [Window; 4] = [Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
 
 #[test]
 fn kills_lose_nothing() {
@@ -123,7 +122,13 @@ impl Harness {
 
     fn grow(&mut self) {
         if !self.chain.is_complete() {
-            let what = self.chain.grow(&mut self.random);
+            let never = |window| self.report.hits(window) == 0;
+            let wanted = match self.undo_blocks {
+                Some(_) if never(Window::ResetWrite) || never(Window::ResetDone) => Some(Fork::Deep),
+                _ if UNDO.into_iter().chain([Window::UndoDone]).any(never) => Some(Fork::Shallow),
+                _ => None,
+            };
+            let what = self.chain.grow(&mut self.random, wanted);
             self.history.push(what);
             self.bests.push(self.chain.best());
         }
@@ -134,11 +139,12 @@ impl Harness {
         let follows = self.random.percent(4);
         let errand = Errand { follows, undo_blocks: self.undo_blocks, window: None, outside: None };
         let windows = self.within_reach();
-        // Some are within reach for a moment only, and that may be their first.
-        if let Some((window, _)) = windows.iter().find(|(window, _)| FLEETING.contains(window))
-            && self.report.hits(*window) == 0
-        {
-            return Errand { window: Some((*window, 1, None)), follows: false, ..errand };
+        // What was never hit comes first: it may not be within reach for long.
+        let never = windows.iter().find(|(window, _)| self.report.hits(*window) == 0);
+        if let Some((window, most)) = never.filter(|_| self.random.percent(80)) {
+            let outside = (*window == Window::Waiting).then_some(Duration::from_millis(1500));
+            let window = (*window, self.random.within(1..=*most), None);
+            return Errand { window: Some(window), follows: outside.is_some(), outside, ..errand };
         }
         if self.random.percent(20) {
             let after = Duration::from_micros(self.random.within(0..=400_000).into());
@@ -162,40 +168,42 @@ impl Harness {
         Errand { follows, window: Some((window, nth, delay)), outside, ..errand }
     }
 
-    /// The windows that the next child reaches, and how often, more or less.
+    /// The windows that the next child reaches, and how often, more or less; the rarest first.
     fn within_reach(&self) -> Vec<(Window, u32)> {
         let (undone, applied) = self.chain.distance(self.tip);
-        let mut windows = vec![
-            (Window::OpenBefore, 1),
-            (Window::OpenRecovered, 1),
-            (Window::OpenDone, 1),
-            (Window::EndBefore, 1),
-            (Window::EndAfter, 1),
-            (Window::Waiting, 1),
-        ];
+        let mut windows = Vec::new();
         if !self.data_dir().join("db").exists() {
             windows.extend([(Window::CreateEmpty, 1), (Window::CreateNamed, 1)]);
-        }
-        if applied > 0 {
-            let batches = applied.div_ceil(8);
-            windows.extend([(Window::BatchFetched, batches), (Window::BatchScanned, batches)]);
-            windows.push((Window::BlockApplied, applied));
-            let commits = [Window::CommitBefore, Window::CommitAfter, Window::RunDone];
-            windows.extend(commits.map(|window| (window, batches)));
-            windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
-        }
-        if applied > 0 && self.undo_blocks.is_some() {
-            windows.extend([(Window::ForgetWrite, 1), (Window::ForgetAfter, 1)]);
         }
         let lowest = self.chain.height(self.tip) + 1 - undone;
         if undone > 0 && lowest < self.undo_from {
             windows.extend([(Window::ResetWrite, 1), (Window::ResetDone, 1)]);
         } else if undone > 0 {
-            let undos = [Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
-            windows.extend(undos.map(|window| (window, undone)));
             windows.push((Window::UndoDone, 1));
+            windows.extend(UNDO.map(|window| (window, undone)));
         }
+        if applied > 0 {
+            if self.undo_blocks.is_some() {
+                windows.extend([(Window::ForgetWrite, 1), (Window::ForgetAfter, 1)]);
+            }
+            let batches = applied.div_ceil(8);
+            windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
+            windows.extend([(Window::BatchFetched, batches), (Window::BatchScanned, batches)]);
+            windows.push((Window::BlockApplied, applied));
+            let commits = [Window::CommitBefore, Window::CommitAfter, Window::RunDone];
+            windows.extend(commits.map(|window| (window, batches)));
+        }
+        let always = [Window::OpenBefore, Window::OpenRecovered, Window::OpenDone];
+        windows.extend(always.map(|window| (window, 1)));
+        windows.extend([(Window::EndBefore, 1), (Window::EndAfter, 1), (Window::Waiting, 1)]);
         windows
+    }
+
+    /// How many of the last blocks can certainly be undone.
+    fn kept(&self) -> Option<u32> {
+        let highest = self.bests.iter().map(|best| self.chain.height(Some(*best))).max().unwrap_or(0);
+        let highest = highest.max(self.chain.height(self.tip));
+        self.undo_blocks.map(|blocks| blocks.min((highest + 1).saturating_sub(self.undo_from)))
     }
 
     /// Compares what is on the disk with the oracle.
@@ -208,7 +216,7 @@ impl Harness {
             opened => opened.expect("a database that opens"),
         };
         let tip = store.tip().expect("a readable tip").map(|tip| tip.hash);
-        let on_the_way = self.chain.on_the_way(self.tip, &self.bests, self.undo_blocks.is_some());
+        let on_the_way = self.chain.on_the_way(self.tip, &self.bests, self.kept());
         assert!(on_the_way.contains(&tip), "it went from {:?} to {tip:?}", self.tip);
         let report = check::check(&store).expect("a readable database");
         assert_eq!(report.count, 0, "btkn check finds {:#?}", report.violations);

@@ -19,7 +19,7 @@ pub fn say(text: &str) {
 const AFTER_OPENING: &str = "indexing block files";
 
 /// Kills between two lines about progress.
-const REPORT_EVERY: u64 = 100;
+const REPORT_EVERY: u64 = 50;
 
 /// What was done so far.
 pub struct Report {
@@ -57,7 +57,9 @@ impl Report {
             }
         }
         if end != End::Done && self.kills().is_multiple_of(REPORT_EVERY) {
-            say(&format!("{} kills, {} s", self.kills(), self.started.elapsed().as_secs()));
+            let missing: Vec<_> = self.missing().collect();
+            let seconds = self.started.elapsed().as_secs();
+            say(&format!("{} kills, {seconds} s; not hit yet: {missing:?}", self.kills()));
         }
     }
 
