@@ -12,5 +12,7 @@ mod kit;
 mod mini_chain;
 mod node_faults;
 mod reorganisations;
+mod small_disk;
 mod sources;
+mod store_faults;
 mod verify;
