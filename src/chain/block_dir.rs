@@ -117,12 +117,13 @@ impl BlockDir {
         let files = self.list()?;
         let shrunk =
             |(number, seen): (&u32, &Seen)| files.get(number).is_none_or(|now| now.len < seen.resume);
-        let reset = self.stale.swap(false, Ordering::Relaxed) || self.seen.iter().any(shrunk);
+        let key = self.key()?;
+        let stale = self.stale.swap(false, Ordering::Relaxed);
+        let reset = stale || key != self.format.key || self.seen.iter().any(shrunk);
         if reset {
             tracing::warn!(dir = %self.dir.display(), "block files were rewritten or removed; reading them again");
             self.seen.clear();
-            // A node that begins anew draws another key.
-            self.format.key = read_key(&self.dir)?;
+            self.format.key = key;
         }
         let news = files.iter().filter(|(number, stamp)| self.is_news(**number, stamp));
         Ok(Changes { reset, files: news.map(|(number, _)| *number).collect() })
@@ -132,7 +133,8 @@ impl BlockDir {
     pub fn has_changed(&self) -> Result<bool, SourceError> {
         let files = self.list()?;
         let news = files.iter().any(|(number, stamp)| self.is_news(*number, stamp));
-        Ok(news || files.len() < self.seen.len() || self.stale.load(Ordering::Relaxed))
+        let stale = self.stale.load(Ordering::Relaxed);
+        Ok(news || stale || files.len() < self.seen.len() || self.key()? != self.format.key)
     }
 
     /// Reads what is new in these files, in parallel; in the order of the files, and of the blocks in each.
@@ -188,6 +190,11 @@ impl BlockDir {
             self.dir.display(),
             self.network
         )
+    }
+
+    /// The key as it is now: a node that begins anew draws another one.
+    fn key(&self) -> Result<XorKey, SourceError> {
+        read_key(&self.dir).map_err(|error| SourceError::Retry(error.to_string()))
     }
 
     fn is_news(&self, number: u32, stamp: &Stamp) -> bool {

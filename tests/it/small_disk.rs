@@ -120,6 +120,12 @@ impl Drop for Helper {
 fn behind(first: &[&str], command: &Command) -> Command {
     let mut whole = Command::new(first[0]);
     whole.args(&first[1..]).arg(command.get_program()).args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        whole.current_dir(dir);
+    }
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BTKN_")) {
+        whole.env_remove(name);
+    }
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => whole.env(name, value),
