@@ -6,6 +6,7 @@
 //! tried again for ever, with growing pauses and one log line per change; what cannot pass ends with an
 //! error that says what to do. Whenever it stops, the store holds a state that some block left.
 
+mod back_off;
 mod batch;
 mod fork;
 mod progress;
@@ -27,14 +28,9 @@ use crate::scan::{BlockFault, WatchSet};
 use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 
+use back_off::BackOff;
 use progress::Progress;
 use status::{Phase, SyncStatus};
-
-/// Shortest and longest pause before something that failed is tried again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
-/// Without a failure for so long, and for longer than the last pause was, pauses are short again.
-const CALM: Duration = Duration::from_secs(10);
 
 /// How long one wait for a new block lasts, so that a request to stop is soon seen.
 const WAIT: Duration = Duration::from_millis(500);
@@ -157,8 +153,7 @@ pub struct Sync {
     buffers: Vec<Vec<u8>>,
     /// A block whose bytes were found wrong when it was last read.
     suspect: Option<BlockHash>,
-    /// The last pause after a failure, and when it ended.
-    pause: Option<(Duration, Instant)>,
+    back_off: BackOff,
     started: Instant,
 }
 
@@ -191,7 +186,7 @@ impl Sync {
             progress,
             buffers,
             suspect: None,
-            pause: None,
+            back_off: BackOff::default(),
             started,
         })
     }
@@ -356,27 +351,13 @@ impl Sync {
                         self.problem(Some(reason.clone()));
                         said = Some(reason);
                     }
-                    let pause = self.next_pause();
+                    let pause = self.back_off.next(Instant::now());
                     if self.stop.sleep(pause) {
                         return Ok(None);
                     }
                 }
             }
         }
-    }
-
-    /// How long to wait after a failure. The pause doubles from one failure to the next, also if there was a
-    /// short success in between: a source that keeps changing its mind must not flood the log.
-    fn next_pause(&mut self) -> Duration {
-        let now = Instant::now();
-        let pause = match self.pause {
-            Some((last, ended)) if now.saturating_duration_since(ended) < last.max(CALM) => {
-                (last * 2).min(BACK_OFF.1)
-            }
-            _ => BACK_OFF.0,
-        };
-        self.pause = Some((pause, now + pause));
-        pause
     }
 
     fn problem(&self, problem: Option<String>) {

@@ -285,6 +285,26 @@ fn damaged_files_are_named_and_the_state_is_recovered_from_the_blocks() {
 }
 
 #[test]
+fn check_names_any_file_in_which_a_bit_is_wrong() {
+    let stage = Stage::new();
+    let tables = files(&stage.bench.data_dir("good"), ".sst");
+    assert!(tables.len() > 10, "{} files", tables.len());
+    let names: Vec<_> = tables.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    for_all(
+        &names,
+        |name| (*name).to_owned(),
+        |name| {
+            let data = stage.copy(name);
+            garble(&data.join("db").join(name), 10, 1);
+            let checked = read("check", &data).output().unwrap();
+            fails(name, &checked, &["--rebuild"]);
+            assert!(stdout(&checked).contains(name), "{checked:?}");
+            assert_eq!(stdout(&checked).lines().count(), 1, "nothing else is wrong: {checked:?}");
+        },
+    );
+}
+
+#[test]
 fn a_log_that_is_damaged_or_lost_costs_blocks_that_are_applied_again() {
     let stage = Stage::new();
     // One that holds everything, for nothing was written to files yet.
