@@ -1,13 +1,14 @@
 //! What hostile blocks cost: `btkn sync` on chains of them, beside one of ordinary blocks.
 //!
-//! `cargo bench --bench hostile` prints one row per case: seconds per block, that relative to a full
-//! ordinary block of the same run, the process's peak memory, and the bytes that a block leaves on the
-//! disk once everything is in table files. `BLOCKS` (64 by default) is the length of each chain, `CASE` a
-//! part of the names of the cases to measure. Linux only: peak memory is read from /proc.
+//! `cargo bench --bench hostile` prints one row per case: processor time per block (of all threads, so
+//! that a busy machine disturbs it little), that relative to a full ordinary block of the same run, the
+//! process's peak memory, and the bytes that a block leaves on the disk once everything is in table files.
+//! `BLOCKS` (64 by default, as many as a batch has) is the length of each chain, `CASE` a part of the names
+//! of the cases to measure. Linux only: times and memory are read from /proc.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use btkn_testkit::hostile::{self, Case, FULL, ORDINARY, Scene};
 use btkn_testkit::write_blocks;
@@ -20,9 +21,17 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What one chain cost.
 struct Cost {
-    seconds: f64,
-    peak_kib: u64,
+    use_of: Use,
     disk: u64,
+}
+
+/// What a process used.
+#[derive(Clone, Copy, Default)]
+struct Use {
+    /// Processor time of all threads, in seconds.
+    seconds: f64,
+    /// The most memory that it had, in KiB.
+    peak: u64,
 }
 
 fn main() {
@@ -32,15 +41,16 @@ fn main() {
     let none = measure(&scene, None, 0);
     let ordinary = measure(&scene, Some(&ORDINARY), blocks);
     println!(
-        "| {blocks} blocks that are full of | seconds a block | times ordinary | peak memory, MiB | disk, bytes a block |"
+        "| {blocks} blocks that are full of | ms of one core a block | times ordinary | peak memory, MiB | disk, bytes a block |"
     );
     println!("|---|---|---|---|---|");
     let print = |case: &Case, cost: &Cost| {
-        let per_block = |cost: &Cost| (cost.seconds - none.seconds).max(0.0) / f64::from(blocks);
+        let per_block =
+            |cost: &Cost| (cost.use_of.seconds - none.use_of.seconds).max(0.0) * 1000.0 / f64::from(blocks);
         let ratio = per_block(cost) / per_block(&ordinary);
         let disk = cost.disk.saturating_sub(none.disk) / u64::from(blocks);
-        let (seconds, peak) = (per_block(cost), cost.peak_kib / 1024);
-        println!("| {} | {seconds:.4} | {ratio:.1} | {peak} | {disk} |", case.name);
+        let (time, peak) = (per_block(cost), cost.use_of.peak / 1024);
+        println!("| {} | {time:.1} | {ratio:.1} | {peak} | {disk} |", case.name);
     };
     print(&ORDINARY, &ordinary);
     for case in hostile::cases().iter().filter(|case| case.name.contains(&wanted)) {
@@ -64,29 +74,38 @@ fn measure(scene: &Scene, case: Option<&Case>, blocks: u32) -> Cost {
         command.stdout(Stdio::null()).env("BTKN_LOG", "warn");
         command.spawn().expect("btkn starts")
     };
-    let started = Instant::now();
-    let peak_kib = wait(sync());
-    let seconds = started.elapsed().as_secs_f64();
+    let use_of = wait(sync());
     // Opening it again moves what is in the log to table files.
     wait(sync());
-    Cost { seconds, peak_kib, disk: size(&data_dir) }
+    Cost { use_of, disk: size(&data_dir) }
 }
 
-/// Waits for the end of a process; returns the most memory that it was seen to have used.
-fn wait(mut child: Child) -> u64 {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+/// Waits for the end of a process, and looks at it until then.
+fn wait(mut child: Child) -> Use {
+    let mut seen = Use::default();
     loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let seen = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(seen.unwrap_or(0));
+        seen = look(child.id()).unwrap_or(seen);
         if let Some(ended) = child.try_wait().expect("the child can be waited for") {
             assert!(ended.success(), "{ended}");
-            return peak;
+            return seen;
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// What a process has used so far; `None` once it has ended.
+fn look(pid: u32) -> Option<Use> {
+    /// Of the clock in /proc; the same on every Linux that Rust runs on.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let status = read("status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let peak = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+    // Behind the name, which stands in parentheses, user and system time are the 12th and 13th field.
+    let stat = read("stat")?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some(Use { seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND, peak })
 }
 
 fn size(dir: &Path) -> u64 {
