@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod logging;
 pub mod protocol;
 pub mod scan;
+pub mod selftest;
 pub mod stop;
 pub mod store;
 pub mod sync;

@@ -6,6 +6,7 @@
 pub mod args;
 mod dump;
 mod run;
+mod selftest;
 mod verify;
 
 use std::io::{self, BufWriter, Write};
@@ -18,6 +19,7 @@ use crate::chain::SourceError;
 use crate::config::{Config, ConfigError, Options, Surroundings, unknown_variables};
 use crate::ledger::{ReadError, View};
 use crate::protocol::Height;
+use crate::selftest::SelftestError;
 use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
@@ -41,6 +43,8 @@ enum Failure {
     Source(#[from] SourceError),
     #[error(transparent)]
     Sync(#[from] SyncError),
+    #[error(transparent)]
+    Selftest(#[from] SelftestError),
     #[error("stopped before it was done; start it again and it goes on from there")]
     Stopped,
     #[error("stopped before it was done, up to where nothing differed")]
@@ -110,6 +114,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             verify::verify(&config, args.scratch_dir.as_deref())
         }
         Command::Check(place) => check_database(&open_to_read(place)?),
+        Command::Selftest(args) => selftest::selftest(args),
     }
 }
 

@@ -13,6 +13,7 @@ mod kit;
 mod mini_chain;
 mod node_faults;
 mod reorganisations;
+mod selftest;
 mod small_disk;
 mod sources;
 mod store_faults;

@@ -1,0 +1,276 @@
+//! One pass through the steps of the chain, with or without kills, and what is looked at in between.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use bitcoin::BlockHash;
+
+use super::SelftestError;
+use super::chain::{self, Step};
+use crate::check;
+use crate::ledger::View;
+use crate::ledger::keys::KeyPart;
+use crate::ledger::records::BlockRecord;
+use crate::ledger::tables::Blocks;
+use crate::protocol::Height;
+use crate::stop::Stop;
+use crate::store::{Store, StoreError};
+
+/// How often a child is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A child that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Bytes of a child's messages that are shown when it fails.
+const SHOWN: usize = 2_000;
+
+/// Where children run, and what they run.
+pub(super) struct Place<'a> {
+    pub program: &'a Path,
+    pub scratch: &'a Path,
+    pub stop: &'a Stop,
+}
+
+/// The block records that are right, by block.
+pub(super) type Expected = HashMap<BlockHash, (Height, BlockRecord)>;
+
+/// How a child ended.
+enum End {
+    Exited(ExitStatus),
+    Killed,
+}
+
+/// Kills of a pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kills {
+    pub all: u32,
+    /// Those of a process that had changed the database and was not done yet.
+    pub while_writing: u32,
+}
+
+impl Place<'_> {
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// `btkn <command>` on a database of the scratch directory.
+    fn command(&self, subcommand: &str, name: &str) -> Command {
+        let mut command = Command::new(self.program);
+        // Nothing of the user's configuration may have a say.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("BTKN_") {
+                command.env_remove(variable);
+            }
+        }
+        command.arg(subcommand).arg("--data-dir").arg(self.data_dir(name));
+        command.env("BTKN_LOG", "warn").stdin(Stdio::null());
+        command
+    }
+
+    /// Syncs a database with the blocks that are there, and kills the process after a while if told to.
+    fn sync(&self, name: &str, kill_after: Option<Duration>) -> Result<(End, String), SelftestError> {
+        let path = self.scratch.join("messages");
+        let unusable = |e: io::Error| SelftestError::unusable(self.scratch, &e);
+        let mut messages = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+        let messages = messages.as_mut().map_err(|e| SelftestError::unusable(self.scratch, e))?;
+        let mut command = self.command("sync", name);
+        command.arg("--config").arg(self.scratch.join("btkn.toml")).stdout(Stdio::null());
+        command.stderr(messages.try_clone().map_err(unusable)?);
+        let child = command.spawn().map_err(|e| SelftestError::Start(e.to_string()))?;
+        let end = self.wait(child, kill_after)?;
+        let mut text = String::new();
+        messages.rewind().and_then(|()| messages.read_to_string(&mut text)).map_err(unusable)?;
+        Ok((end, text))
+    }
+
+    fn wait(&self, mut child: Child, kill_after: Option<Duration>) -> Result<End, SelftestError> {
+        let started = Instant::now();
+        loop {
+            let waited = child.try_wait().map_err(|e| SelftestError::Start(e.to_string()))?;
+            if let Some(status) = waited {
+                return Ok(End::Exited(status));
+            }
+            let due = kill_after.is_some_and(|after| started.elapsed() >= after);
+            let hangs = started.elapsed() >= PATIENCE;
+            if due || hangs || self.stop.requested() {
+                // SIGKILL. It fails only if the process has just ended by itself.
+                let _ = child.kill();
+                let status = child.wait().map_err(|e| SelftestError::Start(e.to_string()))?;
+                return match (self.stop.requested(), hangs, status.code()) {
+                    (true, ..) => Err(SelftestError::Stopped),
+                    (_, true, _) => Err(SelftestError::Hangs(PATIENCE)),
+                    (.., Some(_)) => Ok(End::Exited(status)),
+                    (.., None) => Ok(End::Killed),
+                };
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Syncs to the end; returns how long it took.
+    fn sync_undisturbed(&self, name: &str) -> Result<Duration, SelftestError> {
+        let started = Instant::now();
+        match self.sync(name, None)? {
+            (End::Exited(status), _) if status.success() => Ok(started.elapsed()),
+            (_, messages) => Err(SelftestError::failed("btkn sync", &last(&messages))),
+        }
+    }
+
+    /// The first pass: no kills. Returns how long each step took, and the block records.
+    pub fn undisturbed(
+        &self,
+        name: &str,
+        steps: &[Step],
+    ) -> Result<(Vec<Duration>, Expected), SelftestError> {
+        let (mut times, mut expected) = (Vec::new(), Expected::new());
+        for step in steps {
+            chain::append(self.scratch, &step.blocks)?;
+            times.push(self.sync_undisturbed(name)?);
+            let store = Store::open_read_only(&self.data_dir(name))?;
+            for row in blocks(&store) {
+                let (height, record) = row?;
+                expected.insert(record.hash, (height, record));
+            }
+        }
+        self.dump(name, "a run without kills")?;
+        Ok((times, expected))
+    }
+
+    /// The second pass: up to `kills` kills in each step, at moments spread over what the step took when
+    /// it was not disturbed.
+    pub fn disturbed(
+        &self,
+        name: &str,
+        steps: &[Step],
+        times: &[Duration],
+        expected: &Expected,
+        kills: u32,
+    ) -> Result<Kills, SelftestError> {
+        let mut done = Kills::default();
+        let mut moments = Moments::new();
+        for (step, time) in steps.iter().zip(times) {
+            chain::append(self.scratch, &step.blocks)?;
+            let mut complete = false;
+            for _ in 0..kills {
+                let before = self.tip(name)?;
+                let (end, messages) = self.sync(name, Some(moments.within(*time)))?;
+                match end {
+                    End::Exited(status) if !status.success() => {
+                        return Err(SelftestError::failed("btkn sync", &last(&messages)));
+                    }
+                    End::Exited(_) => {
+                        complete = true;
+                        break;
+                    }
+                    End::Killed => {}
+                }
+                done.all += 1;
+                let after = self.tip(name)?;
+                let goal = step.blocks.last().map(|block| header_hash(block));
+                done.while_writing += u32::from(after != before && after != goal);
+                self.inspect(name, expected, &format!("after kill {}", done.all))?;
+            }
+            if !complete {
+                self.sync_undisturbed(name)?;
+            }
+            self.inspect(name, expected, "after the start that followed the kills")?;
+        }
+        self.dump(name, "after the last kill")?;
+        Ok(done)
+    }
+
+    /// Opens the database as it is and compares every block of it. There is none if the process was
+    /// killed before it made one.
+    fn inspect(&self, name: &str, expected: &Expected, when: &str) -> Result<(), SelftestError> {
+        let store = match Store::open_read_only(&self.data_dir(name)) {
+            Err(StoreError::Missing(_)) => return Ok(()),
+            opened => opened.map_err(|e| SelftestError::differs(when, &e.to_string()))?,
+        };
+        for row in blocks(&store) {
+            let (height, record) = row?;
+            if expected.get(&record.hash) != Some(&(height, record)) {
+                return Err(SelftestError::differs(when, &format!("block {height} is not as it should be")));
+            }
+        }
+        let report = check::check(&store)?;
+        match report.violations.first() {
+            Some(violation) => Err(SelftestError::differs(when, &violation.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn tip(&self, name: &str) -> Result<Option<BlockHash>, SelftestError> {
+        match Store::open_read_only(&self.data_dir(name)) {
+            Err(StoreError::Missing(_)) => Ok(None),
+            opened => Ok(opened?.tip()?.map(|tip| tip.hash)),
+        }
+    }
+
+    /// The whole state must be that which the program was built with.
+    fn dump(&self, name: &str, when: &str) -> Result<(), SelftestError> {
+        let output = self.command("dump", name).output();
+        let output = output.map_err(|e| SelftestError::Start(e.to_string()))?;
+        if !output.status.success() {
+            return Err(SelftestError::failed("btkn dump", &last(&String::from_utf8_lossy(&output.stderr))));
+        }
+        let dumped = String::from_utf8_lossy(&output.stdout);
+        if dumped == chain::DUMP {
+            return Ok(());
+        }
+        let line = dumped.lines().zip(chain::DUMP.lines()).position(|(found, expected)| found != expected);
+        let line = line.map_or("its end".into(), |line| format!("line {}", line + 1));
+        Err(SelftestError::differs(when, &format!("the state differs from the known one at {line}")))
+    }
+
+    /// Whether a second process is kept out of an open database.
+    pub fn locks(&self, name: &str) -> Result<(), SelftestError> {
+        let dir = self.data_dir(name);
+        let rules = Store::open_read_only(&dir)?.rules().clone();
+        let store = Store::open(&dir, &rules)?;
+        let (end, messages) = self.sync(name, None)?;
+        drop(store);
+        let refused = matches!(end, End::Exited(status) if status.code() == Some(1));
+        if refused && messages.contains("in use by another btkn process") {
+            return Ok(());
+        }
+        Err(SelftestError::NoLock)
+    }
+}
+
+fn blocks(store: &Store) -> Vec<crate::ledger::view::Row<Blocks>> {
+    store.view().scan::<Blocks>(&Height::LOWEST, &Height::HIGHEST).collect()
+}
+
+fn header_hash(block: &[u8]) -> BlockHash {
+    use bitcoin::hashes::{Hash, sha256d};
+    BlockHash::from_raw_hash(sha256d::Hash::hash(&block[..80]))
+}
+
+/// The end of what a child said.
+fn last(messages: &str) -> String {
+    let skip = messages.char_indices().rev().nth(SHOWN).map_or(0, |(index, _)| index);
+    messages[skip..].trim().to_owned()
+}
+
+/// Random moments. They need not be good random numbers, only other ones each time.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Moments(now.map_or(1, |time| time.as_nanos() as u64) | 1)
+    }
+
+    fn within(&mut self, time: Duration) -> Duration {
+        // Xorshift.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        time.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
