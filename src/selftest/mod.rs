@@ -135,10 +135,12 @@ pub struct Report {
     pub data_dir: PathBuf,
     /// What the file system is like.
     pub disk: Disk,
-    /// Processes that were killed.
-    pub kills: u32,
-    /// Those that had changed the database when they were, and were not done.
-    pub while_writing: u32,
+    /// Processes that were killed before they had opened the database.
+    pub kills_at_start: u32,
+    /// Processes that were killed afterwards.
+    pub kills_at_work: u32,
+    /// Those of the latter that left the work done in part.
+    pub kills_in_between: u32,
     /// How often another branch became the best one.
     pub reorganisations: usize,
     /// Most blocks that one of them took back.
@@ -160,7 +162,11 @@ impl fmt::Display for Report {
         writeln!(f, "rename           works")?;
         writeln!(f, "file lock        a second process is kept out")?;
         writeln!(f, "reorganisations  {}, up to {} blocks deep", self.reorganisations, self.deepest)?;
-        writeln!(f, "kills            {}, {} of them between writes", self.kills, self.while_writing)?;
+        let (start, work, between) = (self.kills_at_start, self.kills_at_work, self.kills_in_between);
+        writeln!(
+            f,
+            "kills            {start} at the start, {work} at work, {between} of these between two writes"
+        )?;
         writeln!(f, "compared         {} blocks after each kill, the whole state at the end", self.blocks)?;
         write!(f, "PASSED in {:.1} s: no kill left anything but whole blocks", self.time.as_secs_f64())
     }
@@ -192,8 +198,9 @@ fn test(options: &Options, scratch: &Path, stop: &Stop, started: Instant) -> Res
     Ok(Report {
         data_dir: options.data_dir.clone(),
         disk,
-        kills: kills.all,
-        while_writing: kills.while_writing,
+        kills_at_start: kills.at_start,
+        kills_at_work: kills.at_work,
+        kills_in_between: kills.in_between,
         reorganisations: steps.iter().filter(|step| step.undone > 0).count(),
         deepest: steps.iter().map(|step| step.undone).max().unwrap_or(0),
         blocks: expected.len(),

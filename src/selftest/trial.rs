@@ -1,6 +1,7 @@
 //! One pass through the steps of the chain, with or without kills, and what is looked at in between.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -45,12 +46,43 @@ enum End {
     Killed,
 }
 
+/// When a child is to be killed.
+#[derive(Clone, Copy)]
+enum Kill {
+    Never,
+    /// So long after it was started.
+    AfterStart(Duration),
+    /// So long after it had opened its database. A start takes longer than the work that follows, so
+    /// that few moments would fall into it otherwise.
+    AfterOpen(Duration),
+}
+
+/// What a child did.
+struct Run {
+    end: End,
+    /// When it had opened its database.
+    opened: Option<Duration>,
+    time: Duration,
+    /// What it said.
+    messages: String,
+}
+
+/// How long a step takes without disturbance.
+pub(super) struct Times {
+    all: Duration,
+    /// From the opened database to the end.
+    work: Duration,
+}
+
 /// Kills of a pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Kills {
-    pub all: u32,
-    /// Those of a process that had changed the database and was not done yet.
-    pub while_writing: u32,
+    /// Those of a process that had not opened its database yet.
+    pub at_start: u32,
+    /// The others.
+    pub at_work: u32,
+    /// Those of the latter that left the blocks of a step done in part.
+    pub in_between: u32,
 }
 
 impl Place<'_> {
@@ -72,61 +104,85 @@ impl Place<'_> {
         command
     }
 
-    /// Syncs a database with the blocks that are there, and kills the process after a while if told to.
-    fn sync(&self, name: &str, kill_after: Option<Duration>) -> Result<(End, String), SelftestError> {
-        let path = self.scratch.join("messages");
+    /// Syncs a database with the blocks that are there.
+    fn sync(&self, name: &str, kill: Kill) -> Result<Run, SelftestError> {
         let unusable = |e: io::Error| SelftestError::unusable(self.scratch, &e);
-        let mut messages = File::options().create(true).truncate(true).read(true).write(true).open(&path);
-        let messages = messages.as_mut().map_err(|e| SelftestError::unusable(self.scratch, e))?;
+        let path = self.scratch.join("messages");
+        let mut file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(unusable)?;
         let mut command = self.command("sync", name);
         command.arg("--config").arg(self.scratch.join("btkn.toml")).stdout(Stdio::null());
-        command.stderr(messages.try_clone().map_err(unusable)?);
-        let child = command.spawn().map_err(|e| SelftestError::Start(e.to_string()))?;
-        let end = self.wait(child, kill_after)?;
-        let mut text = String::new();
-        messages.rewind().and_then(|()| messages.read_to_string(&mut text)).map_err(unusable)?;
-        Ok((end, text))
-    }
-
-    fn wait(&self, mut child: Child, kill_after: Option<Duration>) -> Result<End, SelftestError> {
-        let started = Instant::now();
-        loop {
-            let waited = child.try_wait().map_err(|e| SelftestError::Start(e.to_string()))?;
-            if let Some(status) = waited {
-                return Ok(End::Exited(status));
+        command.stderr(file.try_clone().map_err(unusable)?);
+        let (old_logs, started) = (self.logs(name), Instant::now());
+        let mut child = command.spawn().map_err(|e| SelftestError::Start(e.to_string()))?;
+        let mut opened = None;
+        let end = loop {
+            if let Some(status) = child.try_wait().map_err(|e| SelftestError::Start(e.to_string()))? {
+                break End::Exited(status);
             }
-            let due = kill_after.is_some_and(|after| started.elapsed() >= after);
-            let hangs = started.elapsed() >= PATIENCE;
-            if due || hangs || self.stop.requested() {
-                // SIGKILL. It fails only if the process has just ended by itself.
-                let _ = child.kill();
-                let status = child.wait().map_err(|e| SelftestError::Start(e.to_string()))?;
-                return match (self.stop.requested(), hangs, status.code()) {
-                    (true, ..) => Err(SelftestError::Stopped),
-                    (_, true, _) => Err(SelftestError::Hangs(PATIENCE)),
-                    (.., Some(_)) => Ok(End::Exited(status)),
-                    (.., None) => Ok(End::Killed),
-                };
+            let time = started.elapsed();
+            // Each start begins a log of its own, and writes to it as soon as the database is open.
+            if opened.is_none() && self.logs(name).iter().any(|log| !old_logs.contains(log)) {
+                opened = Some(time);
+            }
+            let due = match kill {
+                Kill::Never => false,
+                Kill::AfterStart(after) => time >= after,
+                Kill::AfterOpen(after) => opened.is_some_and(|opened| time >= opened + after),
+            };
+            if due || time >= PATIENCE || self.stop.requested() {
+                break self.kill(child)?;
             }
             std::thread::sleep(LOOK);
+        };
+        let time = started.elapsed();
+        if self.stop.requested() {
+            return Err(SelftestError::Stopped);
         }
+        if time >= PATIENCE {
+            return Err(SelftestError::Hangs(PATIENCE));
+        }
+        let mut messages = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut messages)).map_err(unusable)?;
+        Ok(Run { end, opened, time, messages })
+    }
+
+    /// SIGKILL.
+    fn kill(&self, mut child: Child) -> Result<End, SelftestError> {
+        // It fails only if the process has just ended by itself.
+        let _ = child.kill();
+        let status = child.wait().map_err(|e| SelftestError::Start(e.to_string()))?;
+        Ok(if status.code().is_some() { End::Exited(status) } else { End::Killed })
+    }
+
+    /// The logs of a database that hold something.
+    fn logs(&self, name: &str) -> Vec<OsString> {
+        let entries = std::fs::read_dir(self.data_dir(name).join("db")).into_iter().flatten().flatten();
+        let logs = entries.filter(|entry| {
+            let is_log = Path::new(&entry.file_name()).extension().is_some_and(|kind| kind == "log");
+            is_log && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        });
+        logs.map(|entry| entry.file_name()).collect()
     }
 
     /// Syncs to the end; returns how long it took.
-    fn sync_undisturbed(&self, name: &str) -> Result<Duration, SelftestError> {
-        let started = Instant::now();
-        match self.sync(name, None)? {
-            (End::Exited(status), _) if status.success() => Ok(started.elapsed()),
-            (_, messages) => Err(SelftestError::failed("btkn sync", &last(&messages))),
+    fn sync_undisturbed(&self, name: &str) -> Result<Times, SelftestError> {
+        let run = self.sync(name, Kill::Never)?;
+        match run.end {
+            End::Exited(status) if status.success() => {
+                Ok(Times { all: run.time, work: run.time - run.opened.unwrap_or_default() })
+            }
+            _ => Err(SelftestError::failed("btkn sync", &last(&run.messages))),
         }
     }
 
     /// The first pass: no kills. Returns how long each step took, and the block records.
-    pub fn undisturbed(
-        &self,
-        name: &str,
-        steps: &[Step],
-    ) -> Result<(Vec<Duration>, Expected), SelftestError> {
+    pub fn undisturbed(&self, name: &str, steps: &[Step]) -> Result<(Vec<Times>, Expected), SelftestError> {
         let (mut times, mut expected) = (Vec::new(), Expected::new());
         for step in steps {
             chain::append(self.scratch, &step.blocks)?;
@@ -147,7 +203,7 @@ impl Place<'_> {
         &self,
         name: &str,
         steps: &[Step],
-        times: &[Duration],
+        times: &[Times],
         expected: &Expected,
         kills: u32,
     ) -> Result<Kills, SelftestError> {
@@ -156,12 +212,16 @@ impl Place<'_> {
         for (step, time) in steps.iter().zip(times) {
             chain::append(self.scratch, &step.blocks)?;
             let mut complete = false;
-            for _ in 0..kills {
+            for kill in 0..kills {
                 let before = self.tip(name)?;
-                let (end, messages) = self.sync(name, Some(moments.within(*time)))?;
-                match end {
+                let kill = match kill % 2 {
+                    0 => Kill::AfterOpen(moments.within(time.work)),
+                    _ => Kill::AfterStart(moments.within(time.all)),
+                };
+                let run = self.sync(name, kill)?;
+                match run.end {
                     End::Exited(status) if !status.success() => {
-                        return Err(SelftestError::failed("btkn sync", &last(&messages)));
+                        return Err(SelftestError::failed("btkn sync", &last(&run.messages)));
                     }
                     End::Exited(_) => {
                         complete = true;
@@ -169,11 +229,15 @@ impl Place<'_> {
                     }
                     End::Killed => {}
                 }
-                done.all += 1;
                 let after = self.tip(name)?;
                 let goal = step.blocks.last().map(|block| header_hash(block));
-                done.while_writing += u32::from(after != before && after != goal);
-                self.inspect(name, expected, &format!("after kill {}", done.all))?;
+                match run.opened {
+                    Some(_) => done.at_work += 1,
+                    None => done.at_start += 1,
+                }
+                done.in_between += u32::from(after != before && after != goal);
+                let when = format!("after kill {}", done.at_start + done.at_work);
+                self.inspect(name, expected, &when)?;
             }
             if !complete {
                 self.sync_undisturbed(name)?;
@@ -232,10 +296,10 @@ impl Place<'_> {
         let dir = self.data_dir(name);
         let rules = Store::open_read_only(&dir)?.rules().clone();
         let store = Store::open(&dir, &rules)?;
-        let (end, messages) = self.sync(name, None)?;
+        let run = self.sync(name, Kill::Never)?;
         drop(store);
-        let refused = matches!(end, End::Exited(status) if status.code() == Some(1));
-        if refused && messages.contains("in use by another btkn process") {
+        let refused = matches!(run.end, End::Exited(status) if status.code() == Some(1));
+        if refused && run.messages.contains("in use by another btkn process") {
             return Ok(());
         }
         Err(SelftestError::NoLock)
