@@ -1,8 +1,7 @@
 //! One walk over a tapscript that finds the envelopes in it and the messages among them.
 //!
-//! Takes memory for the bodies of messages, and for the distinct tags of the envelope at hand.
+//! Takes memory for the bodies of messages, and for the places of the tags of the envelope at hand.
 
-use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 use bitcoin::Script;
@@ -74,7 +73,7 @@ fn read_envelope<'a>(
             fields.add(tag, pushed);
         } else if pushed.is_empty() {
             in_body = true;
-            message = fields.kind().map(|kind| (kind, Vec::new()));
+            message = std::mem::take(&mut fields).kind().map(|kind| (kind, Vec::new()));
         } else {
             tag = Some(pushed);
         }
@@ -100,7 +99,8 @@ fn pushed<'a>(instruction: &Instruction<'a>) -> Option<&'a [u8]> {
 /// The fields of an envelope, as far as they matter.
 #[derive(Default)]
 struct Fields<'a> {
-    seen: BTreeSet<&'a [u8]>,
+    /// In the order of the script. There may be a million: sorting them once is quicker than a set.
+    tags: Vec<&'a [u8]>,
     kind: Option<EnvelopeKind>,
     is_btkn: bool,
     /// Whether some field keeps it from being a message, whatever follows.
@@ -120,14 +120,15 @@ impl<'a> Fields<'a> {
         let other = tag == CONTENT_TYPE && self.kind.is_none() || tag == METAPROTOCOL_TAG && !self.is_btkn;
         let unrecognized_even = tag != POINTER && tag.first().is_some_and(|first| first % 2 == 0);
         let unwanted = tag == CONTENT_ENCODING || tag == DELEGATE;
-        self.rejected = other || unrecognized_even || unwanted || !self.seen.insert(tag);
-        if self.rejected {
-            self.seen.clear();
-        }
+        self.rejected = other || unrecognized_even || unwanted;
+        self.tags.push(tag);
     }
 
     /// Which message it is, if it gets a body now.
-    fn kind(&self) -> Option<EnvelopeKind> {
-        self.kind.filter(|_| self.is_btkn && !self.rejected)
+    fn kind(mut self) -> Option<EnvelopeKind> {
+        let kind = self.kind.filter(|_| self.is_btkn && !self.rejected)?;
+        self.tags.sort_unstable();
+        let repeated = self.tags.windows(2).any(|pair| pair[0] == pair[1]);
+        (!repeated).then_some(kind)
     }
 }
