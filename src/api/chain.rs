@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use bitcoin::BlockHash;
 
+use super::cursor::List;
 use super::error::ApiError;
 use super::names;
-use super::page::{List, Page, Pager};
+use super::page::{Page, Pager};
 use super::query::PageRequest;
 use super::reader::{Reader, name_of};
 use super::types;

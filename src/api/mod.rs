@@ -9,6 +9,7 @@
 
 mod app;
 mod chain;
+pub mod cursor;
 mod error;
 mod handlers;
 mod health;

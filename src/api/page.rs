@@ -6,43 +6,14 @@
 //! through to its end is always the list of one block.
 
 use bitcoin::BlockHash;
-use bitcoin::hashes::Hash;
-use bitcoin::hex::{DisplayHex, FromHex};
 
+use super::cursor::{self, List};
 use super::error::ApiError;
 use super::query::PageRequest;
 use crate::ledger::keys::KeyPart;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{BlockHeights, Table};
 use crate::ledger::view::View;
-
-/// First byte of a cursor.
-const VERSION: u8 = 1;
-
-/// Bytes before the key.
-const HEAD: usize = 2 + 32;
-
-/// The lists that have cursors. The number is part of a cursor, so that one can't be used on another list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum List {
-    /// All tokens.
-    Tokens = 0,
-    /// Holders of a token.
-    Holders = 1,
-    /// Balances of an owner.
-    Balances = 2,
-    /// TTXOs of an owner.
-    OwnerTtxos = 3,
-    /// All exits.
-    Exits = 4,
-    /// Exits by their L1 output.
-    OutputExits = 5,
-    /// Exits of a TTXO.
-    TtxoExits = 6,
-    /// Snapshots.
-    Snapshots = 7,
-}
 
 /// Rows of a list and how to go on.
 #[derive(Clone, Debug)]
@@ -75,7 +46,7 @@ impl<K: KeyPart> Pager<K> {
         let from = match &request.cursor {
             None => range.0.clone(),
             Some(text) => {
-                let (block, key) = decode::<K>(list, text).ok_or_else(bad_cursor)?;
+                let (block, key) = cursor::decode::<K>(list, text).ok_or_else(bad_cursor)?;
                 check_block(view, tip, block)?;
                 if !(range.0..=range.1).contains(&&key) {
                     return Err(bad_cursor());
@@ -95,7 +66,7 @@ impl<K: KeyPart> Pager<K> {
         for row in rows {
             let (key, row) = row?;
             if page.len() == self.limit {
-                let next_cursor = Some(encode(self.list, self.block, &key));
+                let next_cursor = Some(cursor::encode(self.list, self.block, &key));
                 return Ok(Page { rows: page, next_cursor });
             }
             page.push(row);
@@ -142,25 +113,10 @@ fn check_block(view: &impl View, tip: &TipRecord, block: BlockHash) -> Result<()
     })
 }
 
-fn encode<K: KeyPart>(list: List, block: BlockHash, key: &K) -> String {
-    let mut bytes = vec![VERSION, list as u8];
-    bytes.extend_from_slice(block.as_byte_array());
-    key.put(&mut bytes);
-    bytes.to_lower_hex_string()
-}
-
-fn decode<K: KeyPart>(list: List, text: &str) -> Option<(BlockHash, K)> {
-    let bytes = Vec::<u8>::from_hex(text).ok()?;
-    let (head, key) = bytes.split_at_checked(HEAD)?;
-    if head[..2] != [VERSION, list as u8] {
-        return None;
-    }
-    let block = BlockHash::from_slice(&head[2..]).ok()?;
-    Some((block, K::take(key)?))
-}
-
 #[cfg(test)]
 mod tests {
+    use bitcoin::hashes::Hash;
+
     use super::*;
     use crate::ledger::view::{Empty, ReadError};
     use crate::protocol::{Height, StateHash};

@@ -1,7 +1,8 @@
 //! Answers about tokens and their owners.
 
+use super::cursor::List;
 use super::error::ApiError;
-use super::page::{List, Page, table_page};
+use super::page::{Page, table_page};
 use super::query::PageRequest;
 use super::reader::{Reader, TokenNames, name_of};
 use super::types;

@@ -2,9 +2,10 @@
 
 use bitcoin::OutPoint;
 
+use super::cursor::List;
 use super::error::ApiError;
 use super::names;
-use super::page::{List, Page, Pager, table_page};
+use super::page::{Page, Pager, table_page};
 use super::query::PageRequest;
 use super::reader::{Reader, TokenNames};
 use super::types;

@@ -1,0 +1,58 @@
+//! Cursors as text: lower-case hex of a version, the number of the list, the hash of the block that the
+//! list was read at (internal byte order) and the key of the row that the next page begins with.
+//!
+//! Whether that block is still the tip, and whether the key lies in the part of the list that is asked
+//! for, is for whoever opens the page.
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
+use bitcoin::hex::{DisplayHex, FromHex};
+
+use crate::ledger::keys::KeyPart;
+
+/// First byte of a cursor.
+const VERSION: u8 = 1;
+
+/// Bytes before the key.
+const HEAD: usize = 2 + 32;
+
+/// The lists that have cursors. The number is part of a cursor, so that one can't be used on another list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum List {
+    /// All tokens.
+    Tokens = 0,
+    /// Holders of a token.
+    Holders = 1,
+    /// Balances of an owner.
+    Balances = 2,
+    /// TTXOs of an owner.
+    OwnerTtxos = 3,
+    /// All exits.
+    Exits = 4,
+    /// Exits by their L1 output.
+    OutputExits = 5,
+    /// Exits of a TTXO.
+    TtxoExits = 6,
+    /// Snapshots.
+    Snapshots = 7,
+}
+
+/// Writes a cursor.
+pub fn encode<K: KeyPart>(list: List, block: BlockHash, key: &K) -> String {
+    let mut bytes = vec![VERSION, list as u8];
+    bytes.extend_from_slice(block.as_byte_array());
+    key.put(&mut bytes);
+    bytes.to_lower_hex_string()
+}
+
+/// Reads a cursor; `None` for text that is no cursor of this list. Hex digits may be in either case.
+pub fn decode<K: KeyPart>(list: List, text: &str) -> Option<(BlockHash, K)> {
+    let bytes = Vec::<u8>::from_hex(text).ok()?;
+    let (head, key) = bytes.split_at_checked(HEAD)?;
+    if head[..2] != [VERSION, list as u8] {
+        return None;
+    }
+    let block = BlockHash::from_slice(&head[2..]).ok()?;
+    Some((block, K::take(key)?))
+}
