@@ -10,15 +10,15 @@ use super::{Amount, OwnerKey, SparkOutPoint, TokenId};
 ///
 /// Created TTXOs come first, then spent ones, in the order given. A token given in full stands in the
 /// first chunk that uses it, or after all created TTXOs where none does; other chunks name it by its
-/// identifier. Every chunk holds something, so a limit below 512 bytes may be exceeded. Without any
-/// content there are no chunks.
+/// identifier. Of several entries of one token the first in full counts. Every chunk holds something, so
+/// a limit below 512 bytes may be exceeded. Without any content there are no chunks.
 pub fn split(tokens: &[ChunkToken], created: &[Ttxo], spent: &[SparkOutPoint], limit: usize) -> Vec<Chunk> {
     let mut splitter = Splitter {
         limit,
         done: Vec::new(),
         draft: Draft::new(),
         usual_terms: usual_terms(created),
-        full: tokens.iter().rev().map(|token| (token.id(), token)).collect(),
+        full: entries_to_write(tokens),
     };
     for ttxo in created {
         splitter.add_created(ttxo);
@@ -32,6 +32,18 @@ pub fn split(tokens: &[ChunkToken], created: &[Ttxo], spent: &[SparkOutPoint], l
     }
     splitter.flush();
     splitter.done
+}
+
+/// One entry for each token: the first that gives it in full, or else its identifier.
+fn entries_to_write(tokens: &[ChunkToken]) -> BTreeMap<TokenId, &ChunkToken> {
+    let mut entries = BTreeMap::new();
+    for token in tokens {
+        let entry = entries.entry(token.id()).or_insert(token);
+        if matches!(entry, ChunkToken::Id(_)) {
+            *entry = token;
+        }
+    }
+    entries
 }
 
 struct Splitter<'a> {
@@ -63,7 +75,7 @@ impl Splitter<'_> {
     }
 
     fn add_unused(&mut self, token: &ChunkToken) {
-        if self.full.remove(&token.id()).is_some() {
+        if let Some(token) = self.full.remove(&token.id()) {
             self.make_room(token_size(token));
             self.draft.tokens.push(token.id());
             self.draft.chunk.tokens.push(token.clone());
@@ -124,4 +136,29 @@ fn token_size(token: &ChunkToken) -> usize {
 
 fn amount_size(amount: Amount) -> usize {
     u64::try_from(amount.0).map_or(17, uint_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::token::{Layer, TokenMetadata};
+    use crate::protocol::{Network, PubKey};
+
+    #[test]
+    fn a_token_that_is_listed_twice_keeps_its_metadata() {
+        let metadata = TokenMetadata {
+            issuer: PubKey::BURN,
+            name: "abc".to_owned(),
+            ticker: "XYZ".to_owned(),
+            decimals: 0,
+            max_supply: Amount::ZERO,
+            freezable: false,
+        };
+        let id = metadata.identifier(Network::Regtest, Layer::L1);
+        let full = ChunkToken::Full { id, metadata, layer: Layer::L1 };
+        for tokens in [[ChunkToken::Id(id), full.clone()], [full.clone(), ChunkToken::Id(id)]] {
+            let chunks = split(&tokens, &[], &[], 1_000);
+            assert_eq!(chunks, [Chunk { tokens: vec![full.clone()], ..Chunk::default() }]);
+        }
+    }
 }
