@@ -314,7 +314,8 @@ impl FromStr for SparkOutPoint {
 
     fn from_str(s: &str) -> Result<Self, ParseSparkOutPointError> {
         let (hash, vout) = s.split_once(':').ok_or(ParseSparkOutPointError)?;
-        let plain = !vout.is_empty() && vout.bytes().all(|b| b.is_ascii_digit());
+        // One text for each value, as for outpoints of Bitcoin.
+        let plain = vout == "0" || !vout.starts_with(['0', '+']);
         match (hash.parse(), vout.parse()) {
             (Ok(tx_hash), Ok(vout)) if plain => Ok(SparkOutPoint { tx_hash, vout }),
             _ => Err(ParseSparkOutPointError),
@@ -397,6 +398,9 @@ mod tests {
             &hash,
             &format!("{hash}:"),
             &format!("{hash}:+1"),
+            &format!("{hash}:-1"),
+            &format!("{hash}:01"),
+            &format!("{hash}:00"),
             &format!("{hash}:4294967296"),
         ] {
             assert!(bad.parse::<SparkOutPoint>().is_err(), "{bad}");
