@@ -40,8 +40,13 @@ fn spends(tx: &Transaction, watched: Watched<'_>) -> Vec<Spend> {
 
 /// The messages in its outputs.
 pub(super) fn outputs(tx: &Transaction) -> Vec<OutputMessage> {
-    let outputs = (0u32..).zip(&tx.output);
-    outputs.filter_map(|(vout, output)| Some(OutputMessage { vout, content: content(tx, output)? })).collect()
+    // Counted first: while a vector of this size grows, it takes three times its final size.
+    let may_be = tx.output.iter().filter(|output| may_be_message(output.script_pubkey.as_bytes()));
+    let mut messages = Vec::with_capacity(may_be.count());
+    for (vout, output) in (0u32..).zip(&tx.output) {
+        messages.extend(content(tx, output).map(|content| OutputMessage { vout, content }));
+    }
+    messages
 }
 
 fn content(tx: &Transaction, output: &TxOut) -> Option<OutputContent> {
