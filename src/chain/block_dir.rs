@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use bitcoin::consensus::encode;
 use bitcoin::p2p::Magic;
 use bitcoin::{Block, BlockHash};
+use bitcoin_slices::{Parse, bsl};
 use rayon::prelude::*;
 
 use super::SourceError;
@@ -276,7 +277,9 @@ impl BlockDir {
     fn is_whole(&self, number: u32, record: &Record) -> bool {
         let mut bytes = Vec::new();
         let path = self.path_of(number);
+        // Walked over first: decoding believes counts, up to megabytes, before it sees what they count.
         blk_file::read(&path, self.format.key, record.offset, record.size, &mut bytes).is_ok()
+            && bsl::Block::parse(&bytes).is_ok()
             && encode::deserialize::<Block>(&bytes)
                 .is_ok_and(|block| block.check_merkle_root() && block.check_witness_commitment())
     }
