@@ -14,7 +14,7 @@ endif
 KILLS ?= 2000
 SEED ?=
 
-.PHONY: help run test kill-test lint fmt fixture deny bench doc
+.PHONY: help run test kill-test lint fmt fixture fuzz deny bench doc
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -43,6 +43,10 @@ fmt: ## format the code
 fixture: ## make fixtures/regtest/ again with a real Bitcoin Core
 	@scripts/prepare test
 	BITCOIND="$$(scripts/bitcoind)" cargo run -q -p btkn-testkit --bin fixture -- fixtures/regtest
+
+fuzz: ## fuzz a target for some time: make fuzz TARGET=manifest SECONDS=600 (see fuzz/README.md)
+	@scripts/prepare
+	@scripts/fuzz run "$(TARGET)" "$(or $(SECONDS),60)"
 
 deny: ## licences, bans and sources of the dependencies (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "install it first: cargo install cargo-deny --locked" >&2; exit 2; }

@@ -18,13 +18,13 @@ use bitcoin::{BlockHash, Target};
 use memchr::memmem;
 
 /// Magic and size in front of every block.
-pub(super) const RECORD_HEADER: u64 = 8;
+pub const RECORD_HEADER: u64 = 8;
 
 /// A block header.
 const BLOCK_HEADER: u64 = 80;
 
 /// The largest serialised block that consensus allows.
-pub(super) const MAX_BLOCK: u32 = 4_000_000;
+pub const MAX_BLOCK: u32 = 4_000_000;
 
 /// Read at once where the next record lies elsewhere: large blocks are hopped over.
 const HOP: usize = 4 << 10;
@@ -62,8 +62,10 @@ impl XorKey {
 
 /// What the files of one network look like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Format {
+pub struct Format {
+    /// What every record begins with.
     pub magic: Magic,
+    /// What all of it is XORed with.
     pub key: XorKey,
     /// The easiest target of the network; headers that claim an easier one are no headers.
     pub max_target: Target,
@@ -71,7 +73,7 @@ pub(super) struct Format {
 
 /// A block found in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     /// Its hash, which meets the target in its header.
     pub hash: BlockHash,
     /// Its header.
@@ -83,8 +85,8 @@ pub(super) struct Record {
 }
 
 /// What a scan of a file, or of its new part, found.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
     /// The blocks, in file order.
     pub records: Vec<Record>,
     /// Where the next scan starts: behind the last block.
@@ -94,7 +96,7 @@ pub(super) struct Scan {
 }
 
 /// Finds the blocks in a file from `start` on, reading little more than their headers.
-pub(super) fn scan(file: &File, format: &Format, start: u64) -> io::Result<Scan> {
+pub fn scan(file: &File, format: &Format, start: u64) -> io::Result<Scan> {
     let len = file.metadata()?.len();
     let mut window = Window::new(file, format.key);
     let mut scan = Scan { resume: start, ..Scan::default() };
@@ -134,7 +136,7 @@ fn read_record(
 }
 
 /// Replaces the content of `buf` with `size` bytes from `offset` of a file, the key taken off.
-pub(super) fn read(path: &Path, key: XorKey, offset: u64, size: u32, buf: &mut Vec<u8>) -> io::Result<()> {
+pub fn read(path: &Path, key: XorKey, offset: u64, size: u32, buf: &mut Vec<u8>) -> io::Result<()> {
     buf.resize(size as usize, 0);
     File::open(path)?.read_exact_at(buf, offset)?;
     key.apply(offset, buf);

@@ -3,7 +3,8 @@
 //! A [`Source`] answers three questions: which block hashes make up the best chain, what the bytes of
 //! one of those blocks are, and when to ask again. It keeps no BTKN state and interprets no transaction.
 
-mod blk_file;
+#[doc(hidden)]
+pub mod blk_file;
 mod block_dir;
 mod files;
 mod header_chain;

@@ -23,13 +23,15 @@
 //! chain.reorg(2, &[]);
 //! ```
 //!
-//! [`fake_node`] stands in for a node that misbehaves; [`hostile`] makes blocks that are meant to do harm.
+//! [`fake_node`] stands in for a node that misbehaves; [`hostile`] makes blocks that are meant to do harm;
+//! [`fuzz`] holds what the fuzz targets run.
 //!
 //! Everything here panics with a message when something does not work: a test has no better answer.
 #![allow(clippy::missing_panics_doc)]
 
 mod coins;
 pub mod fake_node;
+pub mod fuzz;
 pub mod hostile;
 mod inscribe;
 mod keys;
