@@ -15,6 +15,10 @@
 /// What the line on standard error begins with; the name of the window follows.
 pub const MARK: &str = "kill point ";
 
+/// What a line on standard error begins with that says what was just written, once small sizes were asked
+/// for: the hash of the last applied block, or `none`. A kill that comes later must not lose it.
+pub const WRITTEN: &str = "kill point: written ";
+
 macro_rules! windows {
     ($($(#[$doc:meta])* $name:ident $text:literal)+) => {
         /// A moment at which a kill is worth a test.

@@ -145,6 +145,9 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
         (next, previous) = (height.next(), block.state_hash);
         report.rows += 1;
     }
+    if store.undo_len(next)?.is_some() {
+        report.violation("undo", format!("there is a record of block {next}, which was never applied"));
+    }
     report.compare::<BlockHeights>(view, heights)?;
     report.compare::<Tip>(view, tip.into_iter().collect())?;
     Ok(())

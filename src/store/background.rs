@@ -1,4 +1,5 @@
-//! Kills while RocksDB works in the background, with the feature `kill-points`.
+//! What the feature `kill-points` adds to the store: kills while RocksDB works in the background, and a
+//! record of what was written.
 //!
 //! RocksDB does not say when it starts to flush or to compact. So the work is asked for here, of all
 //! tables, and the process ends once RocksDB counts it as running. Work that was over before it was seen
@@ -11,6 +12,15 @@ use super::{Store, family_names};
 use crate::kill::{self, Window};
 
 impl Store {
+    /// Says what a kill must not lose any more.
+    pub(super) fn say_what_is_written(&self) {
+        if kill::size(false, true)
+            && let Ok(tip) = self.tip()
+        {
+            eprintln!("{}{}", kill::WRITTEN, tip.map_or("none".into(), |tip| tip.hash.to_string()));
+        }
+    }
+
     /// Ends the process in the midst of a flush or a compaction, if it was asked to.
     pub(super) fn kill_in_background(&self) {
         let families = || family_names().into_iter().filter_map(|name| self.db.cf_handle(name));

@@ -144,6 +144,8 @@ impl Store {
         }
         kill::at(Window::CommitBefore);
         self.write(batch)?;
+        #[cfg(feature = "kill-points")]
+        self.say_what_is_written();
         kill::at(Window::CommitAfter);
         #[cfg(feature = "kill-points")]
         self.kill_in_background();
@@ -171,6 +173,8 @@ impl Store {
         self.write_rows(&mut batch, &changes)?;
         kill::at(Window::UndoWrite);
         self.write(batch)?;
+        #[cfg(feature = "kill-points")]
+        self.say_what_is_written();
         kill::at(Window::UndoAfter);
         Ok(changes)
     }

@@ -63,7 +63,10 @@ impl Store {
         batch.delete_range_cf(self.family(UNDO)?, [].as_slice(), &ABOVE_ALL_KEYS);
         batch.delete(UNDO_FROM);
         kill::at(Window::ResetWrite);
-        self.write(batch)
+        self.write(batch)?;
+        #[cfg(feature = "kill-points")]
+        self.say_what_is_written();
+        Ok(())
     }
 }
 

@@ -5,12 +5,15 @@
 //! with the first topic that differs.
 
 mod build;
+mod chain;
 mod compare;
 mod coverage;
 mod exits;
 #[cfg(feature = "kill-points")]
 mod kill;
+mod laws;
 mod plan;
+mod random;
 mod rules;
 
 use btkn_indexer::ledger::view::Empty;

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use btkn_indexer::kill::{MARK, Window};
+use bitcoin::BlockHash;
+use btkn_indexer::kill::{MARK, WRITTEN, Window};
 
-use super::chain::fixture;
+use crate::chain::fixture;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,6 +67,12 @@ pub fn dump(data_dir: &Path) -> String {
     let output = btkn().args(["dump", "--data-dir"]).arg(data_dir).output().expect("btkn starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("JSON")
+}
+
+/// The state that a child wrote last, if it wrote any: that of a block, or none.
+pub fn written(log: &str) -> Option<Option<BlockHash>> {
+    let hash = log.lines().rev().find_map(|line| line.strip_prefix(WRITTEN))?;
+    Some((hash != "none").then(|| hash.parse().expect("a hash")))
 }
 
 /// A child at work.

@@ -12,10 +12,9 @@
 //! `KILLS` sets how many kills there are at least, `SEED` repeats a run as far as timing allows. A failure
 //! prints the seed, the last things that were done, and where the files are.
 
-mod chain;
 mod child;
-mod random;
 mod report;
+mod way;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,10 +25,10 @@ use btkn_indexer::kill::Window;
 use btkn_indexer::store::{Store, StoreError};
 use tempfile::TempDir;
 
-use super::compare;
-use chain::{Chain, Fork, fixture};
+use crate::chain::{Chain, Fork, fixture};
+use crate::compare;
+use crate::random::Random;
 use child::{End, Errand, Running};
-use random::Random;
 use report::{Report, say};
 
 /// Windows in an undo of one block.
@@ -62,7 +61,7 @@ struct Harness {
     undo_blocks: Option<u32>,
     /// The lowest block that could be undone when the state was seen last.
     undo_from: u32,
-    /// The block whose state was seen last.
+    /// The block whose state was seen last, or written by a child.
     tip: Option<BlockHash>,
     /// The best blocks since then, the present one included.
     bests: Vec<BlockHash>,
@@ -111,6 +110,8 @@ impl Harness {
         let (end, log) = child.end();
         self.history.push(format!("{end:?}"));
         self.report.note(&errand, end, &log);
+        // What was written is there, whatever came after it.
+        self.tip = child::written(&log).unwrap_or(self.tip);
         // Now and then the next kill comes before anybody has looked.
         if end == End::Done || self.random.percent(80) {
             self.check();
@@ -170,7 +171,7 @@ impl Harness {
 
     /// The windows that the next child reaches, and how often, more or less; the rarest first.
     fn within_reach(&self) -> Vec<(Window, u32)> {
-        let (undone, applied) = self.chain.distance(self.tip);
+        let (undone, applied) = way::distance(&self.chain, self.tip);
         let mut windows = Vec::new();
         if !self.data_dir().join("db").exists() {
             windows.extend([(Window::CreateEmpty, 1), (Window::CreateNamed, 1)]);
@@ -216,7 +217,7 @@ impl Harness {
             opened => opened.expect("a database that opens"),
         };
         let tip = store.tip().expect("a readable tip").map(|tip| tip.hash);
-        let on_the_way = self.chain.on_the_way(self.tip, &self.bests, self.kept());
+        let on_the_way = way::on_the_way(&self.chain, self.tip, &self.bests, self.kept());
         assert!(on_the_way.contains(&tip), "it went from {:?} to {tip:?}", self.tip);
         let report = check::check(&store).expect("a readable database");
         assert_eq!(report.count, 0, "btkn check finds {:#?}", report.violations);
