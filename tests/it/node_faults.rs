@@ -101,7 +101,7 @@ struct Case {
     late: Outcome,
 }
 
-fn case(name: &'static str, fault: fn(&FakeNode, &Chains), outcome: Outcome) -> Case {
+const fn case(name: &'static str, fault: fn(&FakeNode, &Chains), outcome: Outcome) -> Case {
     Case { name, fault, early: Some(outcome), late: outcome }
 }
 
@@ -142,149 +142,143 @@ fn another_coin(node: &FakeNode) {
 
 const SILENT: Outcome = Passes("no answer in time", 1);
 const CLOSED: Outcome = Passes("no answer from a node", 4);
+const FOREIGN: &str = "does not look like the RPC interface";
 const CHANGED: &str = "the best chain changed while it was read";
 
 /// Those that take long come first.
-fn cases() -> Vec<Case> {
-    let foreign = Some(Stops("does not look like the RPC interface"));
-    vec![
-        case("never answers", |node, _| all(node, Fault::Silent), SILENT),
-        case("falls silent in a block", |node, _| blocks(node, Fault::SilentBody), SILENT),
-        case("restless tip", |node, chains| blocks(node, restless(chains)), Restless(12)),
-        case(
-            "hashes that change between two calls",
-            |node, chains| node.fault(Rule::on("getblockhash"), restless(chains)),
-            Restless(40),
-        ),
-        case("refuses connections", |node, _| node.refuse(), Passes("no answer from a node", 0)),
-        case("closes at once", |node, _| all(node, Fault::Close), CLOSED),
-        case("closes in the head", |node, _| all(node, Fault::CloseInHead), CLOSED),
-        case("closes in a block", |node, _| blocks(node, Fault::CloseInBody), CLOSED),
-        case("half a block", |node, _| blocks(node, Fault::HalfBody), CLOSED),
-        case(
-            "answers in small pieces",
-            |node, _| all(node, Fault::Drip(1_000, Duration::from_millis(2))),
-            Harmless(20),
-        ),
-        case(
-            "fails now and then",
-            |node, _| node.fault(Rule::on("getblock").times(1), Fault::Close),
-            Harmless(1),
-        ),
-        case(
-            "work queue",
-            |node, _| all(node, Fault::Http(503, "Work queue depth exceeded")),
-            Passes("HTTP 503", 3),
-        ),
-        case(
-            "warming up",
-            |node, _| all(node, Fault::Rpc(-28, "Loading…")),
-            Passes("is starting: Loading…", 3),
-        ),
-        Case {
-            name: "web page",
-            fault: |node, _| all(node, Fault::Page),
-            early: foreign,
-            late: Passes("does not look like the RPC interface", 3),
+const CASES: &[Case] = &[
+    case("never answers", |node, _| all(node, Fault::Silent), SILENT),
+    case("falls silent in a block", |node, _| blocks(node, Fault::SilentBody), SILENT),
+    case("restless tip", |node, chains| blocks(node, restless(chains)), Restless(12)),
+    case(
+        "hashes that change between two calls",
+        |node, chains| node.fault(Rule::on("getblockhash"), restless(chains)),
+        Restless(40),
+    ),
+    case("refuses connections", |node, _| node.refuse(), Passes("no answer from a node", 0)),
+    case("closes at once", |node, _| all(node, Fault::Close), CLOSED),
+    case("closes in the head", |node, _| all(node, Fault::CloseInHead), CLOSED),
+    case("closes in a block", |node, _| blocks(node, Fault::CloseInBody), CLOSED),
+    case("half a block", |node, _| blocks(node, Fault::HalfBody), CLOSED),
+    case(
+        "answers in small pieces",
+        |node, _| all(node, Fault::Drip(1_000, Duration::from_millis(2))),
+        Harmless(20),
+    ),
+    case(
+        "fails now and then",
+        |node, _| node.fault(Rule::on("getblock").times(1), Fault::Close),
+        Harmless(1),
+    ),
+    case(
+        "work queue",
+        |node, _| all(node, Fault::Http(503, "Work queue depth exceeded")),
+        Passes("HTTP 503", 3),
+    ),
+    case("warming up", |node, _| all(node, Fault::Rpc(-28, "Loading…")), Passes("is starting: Loading…", 3)),
+    Case {
+        name: "web page",
+        fault: |node, _| all(node, Fault::Page),
+        early: Some(Stops(FOREIGN)),
+        late: Passes(FOREIGN, 3),
+    },
+    case("another coin", |node, _| another_coin(node), Stops("follows another chain")),
+    case(
+        "pruned",
+        |node, chains| message(node, chains, Fault::Rpc(-1, "Block not available (pruned data)")),
+        Stops("use a node that does not prune"),
+    ),
+    case(
+        "not on its disk",
+        |node, chains| message(node, chains, Fault::Rpc(-1, "Block not found on disk")),
+        Passes("restart it with -reindex", 3),
+    ),
+    case(
+        "another block",
+        |node, chains| message(node, chains, Fault::block(&serialize(&chains.good[chains.message - 1]))),
+        Stops("hashes to"),
+    ),
+    case(
+        "another block, once",
+        |node, chains| {
+            let other = Fault::block(&serialize(&chains.good[chains.message - 1]));
+            node.fault(Rule::block(chains.hash()).times(1), other);
         },
-        case("another coin", |node, _| another_coin(node), Stops("follows another chain")),
-        case(
-            "pruned",
-            |node, chains| message(node, chains, Fault::Rpc(-1, "Block not available (pruned data)")),
-            Stops("use a node that does not prune"),
-        ),
-        case(
-            "not on its disk",
-            |node, chains| message(node, chains, Fault::Rpc(-1, "Block not found on disk")),
-            Passes("restart it with -reindex", 3),
-        ),
-        case(
-            "another block",
-            |node, chains| message(node, chains, Fault::block(&serialize(&chains.good[chains.message - 1]))),
-            Stops("hashes to"),
-        ),
-        case(
-            "another block, once",
-            |node, chains| {
-                let other = Fault::block(&serialize(&chains.good[chains.message - 1]));
-                node.fault(Rule::block(chains.hash()).times(1), other);
-            },
-            Harmless(1),
-        ),
-        case(
-            "another transaction",
-            |node, chains| message(node, chains, chains.changed(|block| block.txdata[0].version.0 ^= 1)),
-            Stops("do not match the Merkle root"),
-        ),
-        case(
-            "a bit of a message",
-            |node, chains| message(node, chains, chains.changed(flip_witness)),
-            Stops("witnesses do not match the commitment"),
-        ),
-        case(
-            "no witnesses",
-            |node, chains| message(node, chains, chains.changed(strip_witnesses)),
-            Stops("came without its witnesses"),
-        ),
-        case(
-            "a block cut short",
-            |node, chains| {
-                let bytes = serialize(chains.block());
-                message(node, chains, Fault::block(&bytes[..bytes.len() - 5]));
-            },
-            Stops("does not decode"),
-        ),
-        case(
-            "bytes after the block",
-            |node, chains| {
-                message(node, chains, Fault::block(&[&serialize(chains.block())[..], &[0]].concat()));
-            },
-            Stops("1 bytes after the last transaction"),
-        ),
-        case(
-            "no hex",
-            |node, chains| message(node, chains, Fault::Result("block".into())),
-            Stops("too few for a header"),
-        ),
-        case(
-            "a link to another parent",
-            |node, chains| {
-                node.set_chain(&chains.other);
-                node.set_chain(&chains.good);
-                let odd = chains.other[chains.message].block_hash().to_string();
-                node.fault(Rule::on("getblockhash").of(chains.message), Fault::Result(odd.into()));
-            },
-            Passes(CHANGED, 3),
-        ),
-        Case {
-            name: "a tip that goes back",
-            fault: |node, chains| {
-                let count = chains.good.len() - NEWS - 3;
-                // As often as it is asked.
-                node.fault(Rule::on("getblockchaininfo"), Fault::change(move |state| state.truncate(count)));
-                node.fault(Rule::on("getbestblockhash"), Fault::change(move |state| state.truncate(count)));
-            },
-            early: None,
-            late: Harmless(4),
+        Harmless(1),
+    ),
+    case(
+        "another transaction",
+        |node, chains| message(node, chains, chains.changed(|block| block.txdata[0].version.0 ^= 1)),
+        Stops("do not match the Merkle root"),
+    ),
+    case(
+        "a bit of a message",
+        |node, chains| message(node, chains, chains.changed(flip_witness)),
+        Stops("witnesses do not match the commitment"),
+    ),
+    case(
+        "no witnesses",
+        |node, chains| message(node, chains, chains.changed(strip_witnesses)),
+        Stops("came without its witnesses"),
+    ),
+    case(
+        "a block cut short",
+        |node, chains| {
+            let bytes = serialize(chains.block());
+            message(node, chains, Fault::block(&bytes[..bytes.len() - 5]));
         },
-        case(
-            "a branch that wins and loses while blocks are read",
-            |node, chains| {
-                switch(node, "getblock", &chains.other);
-                switch(node, "getblock", &chains.good);
-            },
-            Restless(2),
-        ),
-        case(
-            "a branch that wins between the hashes and the blocks",
-            |node, chains| {
-                switch(node, "getblockhash", &chains.other);
-                switch(node, "getbestblockhash", &chains.good);
-            },
-            Restless(1),
-        ),
-    ]
-}
+        Stops("does not decode"),
+    ),
+    case(
+        "bytes after the block",
+        |node, chains| {
+            message(node, chains, Fault::block(&[&serialize(chains.block())[..], &[0]].concat()));
+        },
+        Stops("1 bytes after the last transaction"),
+    ),
+    case(
+        "no hex",
+        |node, chains| message(node, chains, Fault::Result("block".into())),
+        Stops("too few for a header"),
+    ),
+    case(
+        "a link to another parent",
+        |node, chains| {
+            node.set_chain(&chains.other);
+            node.set_chain(&chains.good);
+            let odd = chains.other[chains.message].block_hash().to_string();
+            node.fault(Rule::on("getblockhash").of(chains.message), Fault::Result(odd.into()));
+        },
+        Passes(CHANGED, 3),
+    ),
+    Case {
+        name: "a tip that goes back",
+        fault: |node, chains| {
+            let count = chains.good.len() - NEWS - 3;
+            // As often as it is asked.
+            node.fault(Rule::on("getblockchaininfo"), Fault::change(move |state| state.truncate(count)));
+            node.fault(Rule::on("getbestblockhash"), Fault::change(move |state| state.truncate(count)));
+        },
+        early: None,
+        late: Harmless(4),
+    },
+    case(
+        "a branch that wins and loses while blocks are read",
+        |node, chains| {
+            switch(node, "getblock", &chains.other);
+            switch(node, "getblock", &chains.good);
+        },
+        Restless(2),
+    ),
+    case(
+        "a branch that wins between the hashes and the blocks",
+        |node, chains| {
+            switch(node, "getblockhash", &chains.other);
+            switch(node, "getbestblockhash", &chains.good);
+        },
+        Restless(1),
+    ),
+];
 
 /// What is the same for all cases.
 struct Stage {
@@ -440,11 +434,10 @@ fn run_with(stage: &Stage, case: &Case, outcome: Outcome) {
 #[test]
 fn every_fault_of_a_node_is_waited_out_or_told_and_no_wrong_block_is_applied() {
     let stage = Stage::new();
-    let cases = cases();
-    let early = cases.iter().filter_map(|case| Some((case, case.early?, false)));
-    let late = cases.iter().map(|case| (case, case.late, true));
+    let early = CASES.iter().filter_map(|case| Some((case, case.early?, false)));
+    let late = CASES.iter().map(|case| (case, case.late, true));
     let mut all: Vec<(&Case, Outcome, bool)> = early.chain(late).collect();
-    all.sort_by_key(|(case, ..)| cases.iter().position(|other| other.name == case.name));
+    all.sort_by_key(|(case, ..)| CASES.iter().position(|other| other.name == case.name));
     for_all(
         &all,
         |(case, _, late)| format!("{}: {}", if *late { "run" } else { "sync" }, case.name),
