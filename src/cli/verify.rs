@@ -8,14 +8,14 @@ use tokio::sync::watch;
 
 use super::{Failure, run, stop_on_interrupt, write_json};
 use crate::config::Config;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, TEMPORARY};
 use crate::sync::Sync;
 use crate::sync::status::SyncStatus;
 use crate::verify::{self, Extent, Outcome};
 
-/// Directory of the second state, in the data directory or the one that the user names. It is emptied and
-/// deleted, so that it must be none that anybody would keep a database in.
-const SCRATCH: &str = "btkn-verify";
+/// Directory of the second state, in the data directory or the one that the user names, after
+/// [`TEMPORARY`]. It is emptied and deleted: nobody keeps a database under such a name.
+const SCRATCH: &str = "verify";
 
 /// Compares the database with the state that follows from the source.
 pub fn verify(config: &Config, scratch_dir: Option<&Path>) -> Result<(), Failure> {
@@ -23,7 +23,8 @@ pub fn verify(config: &Config, scratch_dir: Option<&Path>) -> Result<(), Failure
     let stored = Store::open_read_only(&config.data_dir)?;
     stored.must_fit(&config.rules)?;
     let source = run::open_source(config, &stop)?;
-    let scratch = Scratch::open(scratch_dir.unwrap_or(&config.data_dir).join(SCRATCH), config)?;
+    let scratch =
+        Scratch::open(scratch_dir.unwrap_or(&config.data_dir).join(format!("{TEMPORARY}{SCRATCH}")), config)?;
     let (status, _) = watch::channel(SyncStatus::starting());
     let mut sync = Sync::new(scratch.store.clone(), source, run::options(config), status, stop)?;
     let outcome = verify::verify(&stored, &mut sync, &scratch.store);

@@ -18,7 +18,7 @@ mod undo;
 mod view;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +43,10 @@ const DATABASE: &str = "db";
 
 /// Its name until it is complete.
 const UNFINISHED: &str = "db.new";
+
+/// What the names of temporary directories begin with that commands make in a data directory. A kill can
+/// leave one behind.
+pub const TEMPORARY: &str = "btkn-";
 
 /// How often, and with which pause in between, opening is tried beside a writer.
 const READ_TRIES: u32 = 10;
@@ -241,8 +245,7 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
     let failed = |e: std::io::Error| StoreError::of_system(data_dir, &e);
     std::fs::create_dir_all(data_dir).map_err(failed)?;
     for entry in std::fs::read_dir(data_dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        if name != UNFINISHED && name != damage::ASIDE {
+        if !is_ours(&entry.map_err(failed)?.file_name()) {
             return Err(StoreError::Foreign(data_dir.into()));
         }
     }
@@ -255,6 +258,11 @@ fn create(data_dir: &Path, rules: &Rules) -> Result<(), StoreError> {
     drop(db);
     kill::at(Window::CreateNamed);
     std::fs::rename(unfinished, data_dir.join(DATABASE)).map_err(failed)
+}
+
+/// Whether something in a data directory without a database is no reason not to make one there.
+fn is_ours(name: &OsStr) -> bool {
+    name == UNFINISHED || name == damage::ASIDE || name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Whether there is a database, good or damaged. One that lacks its first file is not taken for none.

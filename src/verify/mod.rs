@@ -58,6 +58,10 @@ pub enum Difference {
     },
 }
 
+/// What to do about a state that does not follow from the blocks.
+const ADVICE: &str = "Please report this, with the database. To recover the state from the blocks, start `btkn sync` \
+    or `btkn run` once with --rebuild, which keeps this database as db.old";
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,13 +84,15 @@ impl fmt::Display for Difference {
                 writeln!(f, "state hash in the database  {}", stored.state_hash)?;
                 writeln!(f, "state hash from the source  {}", derived.state_hash)?;
                 write_events(f, "only in the database", &stored.events, &derived.events)?;
-                write_events(f, "only from the source", &derived.events, &stored.events)
+                write_events(f, "only from the source", &derived.events, &stored.events)?;
+                f.write_str(ADVICE)
             }
             Difference::Row { table, key, stored, derived } => {
                 let row = |row: &Option<String>| row.clone().unwrap_or_else(|| "no such row".into());
                 writeln!(f, "every state hash is equal, but the table {table} differs first at {key}")?;
                 writeln!(f, "in the database  {}", row(stored))?;
-                write!(f, "from the source  {}", row(derived))
+                writeln!(f, "from the source  {}", row(derived))?;
+                f.write_str(ADVICE)
             }
         }
     }

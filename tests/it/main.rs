@@ -7,6 +7,7 @@
 mod cli;
 mod cli_run;
 mod damage;
+mod docs;
 mod file_faults;
 mod follow;
 mod kit;

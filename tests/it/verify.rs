@@ -114,3 +114,15 @@ fn a_source_with_another_chain_or_a_shorter_one_is_told_from_a_wrong_state() {
     assert_fails(&verify("shorter/blocks", &entity), 1, "all is equal up to block 5, where the source ends");
     assert_fails(&verify("blocks", &format!("a={OTHER_KEY}")), 1, "entities");
 }
+
+#[test]
+fn what_a_killed_one_left_behind_is_not_in_the_way_of_a_rebuild() {
+    let bench = fixture_bench();
+    bench.sync("data", &source());
+    let state = bench.dump("data");
+    let scratch = bench.data_dir("data").join("btkn-verify");
+    std::fs::create_dir(&scratch).unwrap();
+    std::fs::write(scratch.join("left"), "over").unwrap();
+    assert_done(&bench.command("sync", "data", &source()).arg("--rebuild").output().unwrap());
+    assert_eq!(bench.dump("data"), state);
+}
