@@ -90,6 +90,46 @@ fn the_length_of_runs_and_a_restart_in_between_change_no_byte() {
 }
 
 #[test]
+fn a_damaged_log_costs_blocks_and_not_the_database() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    let mut states = vec![content(&store)];
+    for block in &blocks {
+        apply(&store, std::slice::from_ref(block), 1);
+        states.push(content(&store));
+    }
+    let files: Vec<_> =
+        std::fs::read_dir(dir.path().join(DATABASE)).unwrap().map(|e| e.unwrap().path()).collect();
+    let log = files.iter().filter(|path| path.extension().is_some_and(|e| e == "log")).max().unwrap();
+    let whole = std::fs::read(log).unwrap();
+    type Damage = (&'static str, fn(&mut Vec<u8>, usize));
+    let damages: [Damage; 3] = [
+        ("cut off", |bytes, at| bytes.truncate(at)),
+        ("zeros from here on", |bytes, at| bytes[at..].fill(0)),
+        ("a flipped bit", |bytes, at| bytes[at] ^= 1),
+    ];
+    let mut depths = std::collections::BTreeSet::new();
+    for (name, damage) in damages {
+        for at in (0..whole.len()).step_by(whole.len() / 10) {
+            let copy = TempDir::new().unwrap();
+            std::fs::create_dir(copy.path().join(DATABASE)).unwrap();
+            for file in &files {
+                std::fs::copy(file, copy.path().join(DATABASE).join(file.file_name().unwrap())).unwrap();
+            }
+            let mut bytes = whole.clone();
+            damage(&mut bytes, at);
+            std::fs::write(copy.path().join(DATABASE).join(log.file_name().unwrap()), bytes).unwrap();
+            let content = content(&Store::open(copy.path(), &rules).unwrap());
+            let state = states.iter().position(|state| *state == content);
+            assert!(state.is_some(), "{name} at {at} of {}: a state that no block left", whole.len());
+            depths.insert(state);
+        }
+    }
+    assert!(depths.len() > 3, "the damage is in the blocks: {depths:?}");
+}
+
+#[test]
 fn a_block_without_an_undo_record_is_not_undone() {
     let (rules, blocks) = published_chain();
     let dir = TempDir::new().unwrap();
