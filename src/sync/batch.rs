@@ -16,7 +16,7 @@ use crate::protocol::Height;
 use crate::scan::{BlockFault, BlockMessages, RawBlock, WatchSet, scan_batch};
 use crate::store::Store;
 
-/// Changed rows after which a run of blocks is committed, to bound its memory.
+/// Changed rows and events after which a run of blocks is committed, to bound its memory.
 const RUN_ROWS: usize = 20_000;
 
 impl Sync {
@@ -131,7 +131,7 @@ impl Sync {
                     Err(e @ ApplyError::NotNext { .. }) => return Err(Interrupt::Retry(e.to_string())),
                 };
                 parent = Some(block.hash);
-                rows += applied.changes.len();
+                rows += applied.changes.len() + applied.events.len();
                 pending.absorb(&applied.changes);
                 run.push((applied.tip.height, applied.changes));
                 sizes.push(*size);

@@ -406,6 +406,8 @@ fn run_with(stage: &Stage, case: &Case, outcome: Outcome) {
             let told = ready["error"]["message"].as_str().is_some_and(|message| message.contains(text));
             assert!(if behind { code == 503 && told } else { code == 200 || told }, "{name}: {code} {ready}");
             node.wait_for_hits(count);
+            // The log comes through a pipe, and may be read a moment later.
+            wait(name, || !server.logged("WARN").is_empty());
             assert_eq!(server.logged("WARN").len(), 1, "{name}: {:?}", server.logged(""));
         }
         Harmless(count) => {
