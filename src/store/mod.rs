@@ -65,7 +65,7 @@ impl Store {
     pub fn open(data_dir: &Path, rules: &Rules) -> Result<Store, StoreError> {
         let db_dir = data_dir.join(DATABASE);
         if holds_database(data_dir)? {
-            let stored = read_identity(data_dir)?;
+            let stored = beside_a_writer(data_dir, read_identity)?;
             if let Err(source) = identity::compare(&stored, rules)
                 && has_blocks(data_dir)
             {
@@ -95,14 +95,7 @@ impl Store {
         if !holds_database(data_dir)? {
             return Err(StoreError::Missing(data_dir.into()));
         }
-        // A writer may delete a file between the moment its list is read and the moment it is opened.
-        for _ in 1..READ_TRIES {
-            match open_to_read(data_dir) {
-                Err(e) if e.may_pass_beside_a_writer() => std::thread::sleep(READ_PAUSE),
-                outcome => return outcome,
-            }
-        }
-        open_to_read(data_dir)
+        beside_a_writer(data_dir, open_to_read)
     }
 
     /// Refuses a database that was made for other rules.
@@ -286,26 +279,42 @@ fn holds_database(data_dir: &Path) -> Result<bool, StoreError> {
 /// Whether the database holds anything but its identity: a first start with a mistake in its options ends
 /// before it does, and the next one, without the mistake, must not have to clear it away. In doubt, it does.
 fn has_blocks(data_dir: &Path) -> bool {
-    let tip = open_to_read(data_dir).and_then(|store| store.tip());
+    let tip = beside_a_writer(data_dir, open_to_read).and_then(|store| store.tip());
     !matches!(tip, Ok(None) | Err(StoreError::Missing(_)))
 }
 
-/// One try to open a database that somebody else may be writing to.
+/// Reads what somebody else may be writing to, and tries again where the writer got in between: it may
+/// delete a file between the moment its list is read and the moment it is opened, which is no damage. And
+/// RocksDB reads the list of files first and the logs after it: rows of a log that went away in between are
+/// in a file which that list does not name, and would be missing. Logs go oldest first, so if those that
+/// were there before are still there, all are.
+fn beside_a_writer<T>(
+    data_dir: &Path,
+    read: impl Fn(&Path) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut tries = 1;
+    loop {
+        let logs_before = logs(data_dir)?;
+        let mut outcome = read(data_dir);
+        if !logs_before.is_subset(&logs(data_dir)?) {
+            let reason = "its log was written to a file while it was opened to read; try again".into();
+            outcome = Err(StoreError::Failed { path: data_dir.into(), reason });
+        }
+        match outcome {
+            Err(e) if e.may_pass_beside_a_writer() && tries < READ_TRIES => std::thread::sleep(READ_PAUSE),
+            outcome => return outcome,
+        }
+        tries += 1;
+    }
+}
+
 fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let rules = read_identity(data_dir)?;
-    let logs_before = logs(data_dir)?;
-    let db_dir = data_dir.join(DATABASE);
     let shared = options::Shared::new();
     let families = options::families(&family_names(), &shared);
-    let db = DB::open_cf_descriptors_read_only(&options::read_only(&shared), db_dir, families, false)
+    let options = options::read_only(&shared);
+    let db = DB::open_cf_descriptors_read_only(&options, data_dir.join(DATABASE), families, false)
         .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
-    // RocksDB reads the list of files first and the logs after it. Rows of a log that went away in between
-    // are in a file which that list does not name: they would be missing. Logs go oldest first, so if those
-    // are still there, all are.
-    if !logs_before.is_subset(&logs(data_dir)?) {
-        let reason = "its log was written to a file while it was opened to read; try again".into();
-        return Err(StoreError::Failed { path: data_dir.into(), reason });
-    }
     Ok(Store { db, data_dir: data_dir.into(), rules })
 }
 

@@ -302,7 +302,8 @@ fn a_second_process_is_told_that_it_is_in_use_and_may_still_read() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path(), &rules).unwrap();
     apply(&store, &blocks[..2], 1);
-    assert!(refusal(dir.path(), &rules).contains("in use by another btkn process"));
+    let message = refusal(dir.path(), &rules);
+    assert!(message.contains("in use by another btkn process"), "{message}");
     let reader = Store::open_read_only(dir.path()).unwrap();
     assert_eq!(reader.tip().unwrap(), store.tip().unwrap());
 }
