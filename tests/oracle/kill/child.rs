@@ -71,7 +71,9 @@ pub fn dump(data_dir: &Path) -> String {
 
 /// The state that a child wrote last, if it wrote any: that of a block, or none.
 pub fn written(log: &str) -> Option<Option<BlockHash>> {
-    let hash = log.lines().rev().find_map(|line| line.strip_prefix(WRITTEN))?;
+    // The kill may have come in the midst of a line.
+    let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let hash = lines.rev().find_map(|line| line.strip_prefix(WRITTEN))?;
     Some((hash != "none").then(|| hash.parse().expect("a hash")))
 }
 
