@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::{Failure, run, stop_on_interrupt, write_json};
 use crate::config::Config;
 use crate::store::{Store, StoreError, TEMPORARY};
-use crate::sync::Sync;
 use crate::sync::status::SyncStatus;
+use crate::sync::{Options, Sync};
 use crate::verify::{self, Extent, Outcome};
 
 /// Directory of the second state, in the data directory or the one that the user names, after
@@ -26,7 +26,9 @@ pub fn verify(config: &Config, scratch_dir: Option<&Path>) -> Result<(), Failure
     let scratch =
         Scratch::open(scratch_dir.unwrap_or(&config.data_dir).join(format!("{TEMPORARY}{SCRATCH}")), config)?;
     let (status, _) = watch::channel(SyncStatus::starting());
-    let mut sync = Sync::new(scratch.store.clone(), source, run::options(config), status, stop)?;
+    // Blocks above the tip of the database are taken back at the end, however many the last batch had.
+    let options = Options { undo_blocks: None, ..run::options(config) };
+    let mut sync = Sync::new(scratch.store.clone(), source, options, status, stop)?;
     let outcome = verify::verify(&stored, &mut sync, &scratch.store);
     drop(sync);
     scratch.remove();

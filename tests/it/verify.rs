@@ -116,6 +116,18 @@ fn a_source_with_another_chain_or_a_shorter_one_is_told_from_a_wrong_state() {
 }
 
 #[test]
+fn a_source_that_is_ahead_is_no_difference_whatever_number_of_undo_records_is_kept() {
+    let place = Place::new();
+    let entity = format!("a={}", crate::cli::KEY);
+    assert_done(&place.sync(&["--undo-blocks", "1"]));
+    mini_chain::append(&place.blocks, &mini_chain::branch(&mini_chain::blocks(8)[8], 8, 30, 0));
+    let options = [place.sync_options(&entity).as_slice(), &["--undo-blocks", "1", "--json"]].concat();
+    let verified = place.run(&[["verify"].as_slice(), &options].concat());
+    assert_done(&verified);
+    assert_eq!(last_json(&verified)["blocks"], 9);
+}
+
+#[test]
 fn what_a_killed_one_left_behind_is_not_in_the_way_of_a_rebuild() {
     let bench = fixture_bench();
     bench.sync("data", &source());
