@@ -1,44 +1,22 @@
 //! What an activation does with every TTXO: decode its chunk, hash its record, build the tree.
 //!
 //! `cargo bench --bench protocol`. Throughput is in TTXOs. Decoding is dominated by one square root per
-//! revocation commitment, taken on all threads of rayon's pool.
+//! revocation commitment, taken on all threads of rayon's pool; "decode again" is without them.
 
-use bitcoin::secp256k1::{PublicKey, SecretKey};
 use btkn_indexer::protocol::chunk::Chunk;
 use btkn_indexer::protocol::chunk_split::split;
-use btkn_indexer::protocol::curve::SECP;
 use btkn_indexer::protocol::ttxo::Ttxo;
-use btkn_indexer::protocol::{
-    Amount, Network, NodeHash, PubKey, SparkOutPoint, SparkTxHash, TokenId, hashes, merkle, withdrawal_output,
-};
+use btkn_indexer::protocol::{Network, NodeHash, merkle, withdrawal_output};
+use btkn_testkit::Population;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const COUNT: u64 = 10_000;
 /// The largest body that fits in a standard transaction, roughly.
 const CHUNK_BYTES: usize = 390_000;
 
-fn key(n: u64) -> PubKey {
-    let secret = SecretKey::from_slice(&hashes::sha256(&n.to_be_bytes())).expect("a key");
-    PublicKey::from_secret_key(&SECP, &secret).into()
-}
-
 /// A set with a hundred owners and five tokens.
 fn set() -> Vec<Ttxo> {
-    let ttxo = |n: u64| Ttxo {
-        outpoint: SparkOutPoint {
-            tx_hash: SparkTxHash(hashes::sha256(&n.to_le_bytes())),
-            vout: (n % 3) as u32,
-        },
-        owner: key(n % 100),
-        revocation: key(1_000 + n),
-        bond: 10_000,
-        locktime: 1_000,
-        token: TokenId([(n % 5) as u8; 32]),
-        amount: Amount(u128::from(n) + 1),
-    };
-    let mut set: Vec<Ttxo> = (0..COUNT).map(ttxo).collect();
-    set.sort_by_key(|ttxo| ttxo.outpoint);
-    set
+    Population { owners: 100, tokens: 5 }.ttxos(0..COUNT)
 }
 
 fn chunks(c: &mut Criterion) {
@@ -51,6 +29,13 @@ fn chunks(c: &mut Criterion) {
         b.iter(|| {
             let decode =
                 |body: &Vec<u8>| Chunk::decode(body, Network::Regtest).expect("a chunk").created.len();
+            bodies.iter().map(decode).sum::<usize>()
+        });
+    });
+    group.bench_function("decode again", |b| {
+        b.iter(|| {
+            let decode =
+                |body: &Vec<u8>| Chunk::decode_again(body, Network::Regtest).expect("a chunk").created.len();
             bodies.iter().map(decode).sum::<usize>()
         });
     });
@@ -70,6 +55,7 @@ fn tree(c: &mut Criterion) {
         b.iter(|| set.iter().map(Ttxo::leaf).fold(0, |sum, leaf| sum ^ leaf.0[0]))
     });
     group.bench_function("root", |b| b.iter(|| merkle::root(leaves.iter().copied())));
+    group.bench_function("root on all threads", |b| b.iter(|| merkle::root_of(&leaves)));
     group.finish();
 }
 

@@ -9,13 +9,13 @@ use crate::ledger::keys::{EntityIndex, L1OutPoint};
 use crate::ledger::records::*;
 use crate::ledger::tables::*;
 use crate::ledger::{ReadError, Rules, View};
-use crate::protocol::chunk;
+use crate::protocol::chunk::{self, Chunk};
 use crate::protocol::manifest::SignedManifest;
 use crate::protocol::merkle::RootBuilder;
 use crate::protocol::{Amount, Height, ManifestId, NodeHash};
 
 /// Accepted manifests: their order, what is active, what is pending and waits for which chunks.
-pub(super) fn check_snapshots(view: &impl View, report: &mut Report) -> Result<(), ReadError> {
+pub(super) fn check_snapshots(view: &impl View, rules: &Rules, report: &mut Report) -> Result<(), ReadError> {
     let (mut sequences, mut active, mut pending) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let (mut wanted, mut held) = (BTreeMap::new(), BTreeSet::new());
     for row in all::<Snapshots>(view) {
@@ -47,7 +47,7 @@ pub(super) fn check_snapshots(view: &impl View, report: &mut Report) -> Result<(
     report.compare::<Active>(view, active)?;
     report.compare::<Pending>(view, pending)?;
     report.compare::<Wanted>(view, wanted)?;
-    check_chunks(view, report, &held)
+    check_chunks(view, rules, report, &held)
 }
 
 fn manifest(
@@ -88,6 +88,7 @@ fn check_root(
 
 fn check_chunks(
     view: &impl View,
+    rules: &Rules,
     report: &mut Report,
     held: &BTreeSet<<ChunkHolders as Table>::Key>,
 ) -> Result<(), ReadError> {
@@ -101,10 +102,13 @@ fn check_chunks(
         }
     }
     for row in all::<ChunkBodies>(view) {
-        let (hash, body) = row?;
+        let (hash, chunk) = row?;
         report.rows += 1;
-        if !hashes.remove(&hash) || chunk::hash(&body.0) != hash {
+        if !hashes.remove(&hash) || chunk::hash(&chunk.body) != hash {
             report.violation(ChunkBodies::NAME, format!("chunk {hash} is held by nobody, or not that chunk"));
+        }
+        if Chunk::decode(&chunk.body, rules.network).is_ok() != chunk.decodes {
+            report.violation(ChunkBodies::NAME, format!("chunk {hash} was not judged as it decodes"));
         }
     }
     for hash in hashes {

@@ -100,7 +100,7 @@ pub fn check(store: &Store) -> Result<Report, StoreError> {
     }
     let view = store.view();
     check_blocks(store, &view, &mut report)?;
-    derive::check_snapshots(&view, &mut report)?;
+    derive::check_snapshots(&view, store.rules(), &mut report)?;
     derive::check_tokens(&view, store.rules(), &mut report)?;
     derive::check_exits(&view, &mut report)?;
     derive::check_ttxos(&view, &mut report)?;

@@ -1,11 +1,12 @@
 use super::*;
 use crate::ledger::keys::EntityIndex;
-use crate::ledger::records::{Balance, Unit};
-use crate::ledger::tables::{Balances, Holders, Maturing, Standing, Supply, Watched};
+use crate::ledger::records::{Balance, ChunkBody, Unit};
+use crate::ledger::tables::{Balances, ChunkBodies, Holders, Maturing, Standing, Supply, Watched};
 use crate::ledger::tests::scenario::{Chain, Tx, sign};
 use crate::ledger::tests::vectors::published_chain;
 use crate::ledger::view::Empty;
 use crate::ledger::{Overlay, apply_block};
+use crate::protocol::chunk::Chunk;
 use crate::protocol::manifest::{MAX_CHUNKS, SnapshotKind};
 use crate::protocol::{Amount, ChunkHash, Height};
 use tempfile::TempDir;
@@ -98,6 +99,27 @@ fn a_block_that_was_changed_or_lost_is_found() {
 }
 
 #[test]
+fn a_chunk_that_was_not_judged_as_it_decodes_is_found() {
+    let mut chain = Chain::new();
+    chain.empty(1);
+    let chunks = vec![Chunk::default().encode(), vec![0xff]];
+    let snapshot = sign(&chain.manifest(SnapshotKind::Full, 1, &chunks, &[]), chunks);
+    chain.one(Tx::new("half").manifest(&snapshot).chunk(&snapshot.chunks[0]));
+    let violations = |state: &Overlay<Empty>| {
+        let mut report = Report::default();
+        derive::check_snapshots(state, &chain.rules, &mut report).unwrap();
+        report.violations
+    };
+    assert!(violations(&chain.state).is_empty());
+    let mut state = Overlay::new(Empty);
+    state.absorb(chain.state.changes());
+    let body = ChunkBody { decodes: false, body: snapshot.chunks[0].clone() };
+    state.put::<ChunkBodies>(snapshot.signed.manifest.chunks[0], body).unwrap();
+    let found = violations(&state);
+    assert_eq!(found.iter().map(|violation| violation.table).collect::<Vec<_>>(), ["chunk_bodies"]);
+}
+
+#[test]
 fn a_manifest_that_lists_the_most_chunks_is_accepted_and_no_violation() {
     let mut chain = Chain::new();
     chain.empty(1);
@@ -107,7 +129,7 @@ fn a_manifest_that_lists_the_most_chunks_is_accepted_and_no_violation() {
     let lines = chain.one(Tx::new("most").manifest(&sign(&manifest, Vec::new())));
     assert!(lines.len() == 1 && lines[0].starts_with("manifest "), "{lines:?}");
     let mut report = Report::default();
-    derive::check_snapshots(&chain.state, &mut report).unwrap();
+    derive::check_snapshots(&chain.state, &chain.rules, &mut report).unwrap();
     assert!(report.violations.is_empty(), "{:?}", report.violations);
     assert!(report.rows as usize > MAX_CHUNKS);
 }

@@ -1,14 +1,15 @@
 //! Balances: which sum a TTXO counts in, and how the sums follow its changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use minicbor::{Decode, Encode};
 
 use super::keys::EntityIndex;
 use super::records::{Balance, ExitState, TtxoRecord, Unit};
-use super::tables::{Balances, Holders};
-use super::view::{Overlay, ReadError, View};
-use crate::protocol::Amount;
+use super::tables::{Balances, Holders, Table};
+use super::view::{InOrder, Overlay, ReadError, View};
+use crate::protocol::{Amount, OwnerKey, TokenId};
 
 /// A sum of amounts that may exceed 128 bits. Reported as 2^128 - 1 where it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -82,21 +83,75 @@ pub fn move_share<V: View>(
         return Ok(());
     }
     let key = (ttxo.owner, ttxo.token, entity);
-    let old = state.get::<Balances>(&key)?.unwrap_or_default();
-    let broken = || ReadError {
-        table: "balances",
-        reason: format!("the balance of {} in {} does not hold what moves out of it", ttxo.owner, ttxo.token),
-    };
-    let new = old.without(from, ttxo.amount).and_then(|b| b.with(to, ttxo.amount)).ok_or_else(broken)?;
-    let holder = (ttxo.token, ttxo.owner, entity);
-    if new == Balance::default() {
-        state.delete::<Balances>(key)?;
-        state.delete::<Holders>(holder)
-    } else {
-        if old == Balance::default() {
-            state.put::<Holders>(holder, Unit)?;
+    let old = state.get::<Balances>(&key)?;
+    let new = old.unwrap_or_default().without(from, ttxo.amount).and_then(|b| b.with(to, ttxo.amount));
+    let new = new.ok_or_else(|| does_not_add_up((ttxo.owner, ttxo.token)))?;
+    write_balance(state, key, old, new);
+    Ok(())
+}
+
+/// What a snapshot adds to and takes from the available sums of one entity, summed up, so that each balance
+/// is read and written once.
+#[derive(Debug, Default)]
+pub struct Moves(BTreeMap<(OwnerKey, TokenId), Move>);
+
+#[derive(Debug, Default)]
+struct Move {
+    taken: Amount,
+    given: Amount,
+}
+
+impl Moves {
+    /// Takes an amount from a sum.
+    pub fn take(&mut self, of: (OwnerKey, TokenId), amount: Amount) -> Result<(), ReadError> {
+        let taken = &mut self.0.entry(of).or_default().taken;
+        *taken = taken.checked_add(amount).ok_or_else(|| does_not_add_up(of))?;
+        Ok(())
+    }
+
+    /// Adds an amount to a sum.
+    pub fn give(&mut self, of: (OwnerKey, TokenId), amount: Amount) -> Result<(), ReadError> {
+        let given = &mut self.0.entry(of).or_default().given;
+        *given = given.checked_add(amount).ok_or_else(|| does_not_add_up(of))?;
+        Ok(())
+    }
+
+    /// Writes the new balances.
+    pub fn apply<V: View>(self, state: &mut Overlay<V>, entity: EntityIndex) -> Result<(), ReadError> {
+        let key = |(owner, token): (OwnerKey, TokenId)| (owner, token, entity);
+        let mut old = Vec::with_capacity(self.0.len());
+        if let (Some((first, _)), Some((last, _))) = (self.0.first_key_value(), self.0.last_key_value()) {
+            let mut balances = InOrder::<Balances, _>::new(&*state, &key(*first), &key(*last), self.0.len());
+            for of in self.0.keys() {
+                old.push(balances.get(&key(*of))?);
+            }
         }
-        state.put::<Balances>(key, new)
+        for ((of, Move { taken, given }), old) in self.0.into_iter().zip(old) {
+            let rest = old.unwrap_or_default().without(Share::Available, taken);
+            let new = rest.and_then(|rest| rest.with(Share::Available, given));
+            write_balance(state, key(of), old, new.ok_or_else(|| does_not_add_up(of))?);
+        }
+        Ok(())
+    }
+}
+
+fn does_not_add_up((owner, token): (OwnerKey, TokenId)) -> ReadError {
+    let reason = format!("the balance of {owner} in {token} does not hold what moves out of it");
+    ReadError { table: Balances::NAME, reason }
+}
+
+/// Writes a balance and keeps the owners of its token in step.
+fn write_balance<V: View>(
+    state: &mut Overlay<V>,
+    key: <Balances as Table>::Key,
+    old: Option<Balance>,
+    new: Balance,
+) {
+    let (owner, token, entity) = key;
+    let new = Some(new).filter(|new| *new != Balance::default());
+    state.replace::<Balances>(key, old, new);
+    if old.is_some() != new.is_some() {
+        state.replace::<Holders>((token, owner, entity), old.map(|_| Unit), new.map(|_| Unit));
     }
 }
 

@@ -6,7 +6,7 @@ use super::keys::{EntityIndex, KeyPart, Place};
 use super::records::*;
 use super::tables::*;
 use super::view::{Overlay, ReadError, View};
-use crate::protocol::chunk;
+use crate::protocol::chunk::{self, Chunk};
 use crate::protocol::manifest::SignedManifest;
 use crate::protocol::{ChunkHash, ManifestId};
 use crate::scan::messages::{EnvelopeMessage, TxMessages};
@@ -24,7 +24,7 @@ impl<V: View> Block<'_, V> {
             return self.count(Counter::UnwantedChunk);
         }
         if !self.state.has::<ChunkBodies>(&hash)? {
-            self.state.put::<ChunkBodies>(hash, Body(envelope.body.clone()))?;
+            self.keep_body(hash, &envelope.body)?;
         }
         let inscription = Inscription { txid: tx.txid, index: envelope.inscription };
         let mut entities: Vec<EntityIndex> = Vec::new();
@@ -39,6 +39,13 @@ impl<V: View> Block<'_, V> {
             self.activate_ready(entity, place)?;
         }
         Ok(())
+    }
+
+    /// Stores the body of a chunk, with what will be asked about it when its last sibling has come: to check
+    /// all keys of a large snapshot takes seconds, which the blocks of its chunks share in this way.
+    fn keep_body(&mut self, hash: ChunkHash, body: &[u8]) -> Result<(), ReadError> {
+        let decodes = Chunk::decode(body, self.rules.network).is_ok();
+        self.state.put::<ChunkBodies>(hash, ChunkBody { decodes, body: body.to_vec() })
     }
 
     fn take_chunk(

@@ -269,18 +269,6 @@ impl<V: View> Block<'_, V> {
         self.state.scan::<Standing>(&(entity, SparkOutPoint::MIN), &(entity, SparkOutPoint::MAX))
     }
 
-    /// The state of the exit that stands for a TTXO.
-    pub(super) fn standing_state(
-        &self,
-        entity: EntityIndex,
-        ttxo: SparkOutPoint,
-    ) -> Result<Option<ExitState>, ReadError> {
-        match self.state.get::<Standing>(&(entity, ttxo))? {
-            Some(id) => Ok(Some(self.state.expect::<Exits>(&id)?.state)),
-            None => Ok(None),
-        }
-    }
-
     /// Reinstates, by TTXO, every revoked exit whose TTXO a snapshot declares with knowledge of it.
     pub(super) fn reinstate_exits(
         &mut self,
@@ -317,11 +305,11 @@ impl<V: View> Block<'_, V> {
     }
 
     /// Judges again, in chain order, the announcements that name a TTXO declared just now for the first
-    /// time.
+    /// time. Those TTXOs come in order.
     pub(super) fn resolve_exits(
         &mut self,
         entity: EntityIndex,
-        fresh: &BTreeSet<SparkOutPoint>,
+        fresh: &[SparkOutPoint],
         activation: &Activation,
     ) -> Result<(), ReadError> {
         let named = self.unresolved_naming(entity, fresh)?;
@@ -348,7 +336,7 @@ impl<V: View> Block<'_, V> {
     fn unresolved_naming(
         &self,
         entity: EntityIndex,
-        ttxos: &BTreeSet<SparkOutPoint>,
+        ttxos: &[SparkOutPoint],
     ) -> Result<Vec<<Unresolved as Table>::Key>, ReadError> {
         let to = (entity, SparkOutPoint::MAX, Place::HIGHEST);
         let mut named = Vec::new();
@@ -357,13 +345,13 @@ impl<V: View> Block<'_, V> {
             let mut in_vain = 0;
             for row in self.state.scan::<Unresolved>(&(entity, *start, Place::LOWEST), &to) {
                 let (key, Unit) = row?;
-                if ttxos.contains(&key.1) {
+                if ttxos.binary_search(&key.1).is_ok() {
                     named.push(key);
                     continue;
                 }
                 in_vain += 1;
                 if in_vain == ROWS_BEFORE_JUMP {
-                    next = ttxos.range(key.1..).next();
+                    next = ttxos.get(ttxos.partition_point(|ttxo| *ttxo < key.1));
                     break;
                 }
             }

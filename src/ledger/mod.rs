@@ -11,7 +11,8 @@
 //! - [`tokens`]: token announcements
 //! - [`manifests`]: acceptance of manifests, equivocation, the limit on pending ones
 //! - [`chunks`]: chunks that pending manifests wait for
-//! - [`activation`]: the new declared set, its checks, and what it does to TTXOs
+//! - [`new_set`]: the declared set that a snapshot asks for, and its checks
+//! - [`activation`]: what an active snapshot does to TTXOs, other snapshots and exits
 //! - [`exits`]: withdrawal announcements, their judgement, spends and maturities
 //! - [`balances`]: sums per owner, token and entity
 //! - [`events`]: event lines and the state hash
@@ -25,6 +26,7 @@ pub mod events;
 pub mod exits;
 pub mod keys;
 pub mod manifests;
+pub mod new_set;
 pub mod reasons;
 pub mod records;
 pub mod tables;

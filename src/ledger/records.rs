@@ -325,6 +325,17 @@ pub struct ChunkHolder {
     pub inscription: u32,
 }
 
+/// The body of a chunk that pending manifests hold.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ChunkBody {
+    /// Whether it is a chunk. One that is not makes its snapshots fail when they would activate.
+    #[n(0)]
+    pub decodes: bool,
+    /// As inscribed.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub body: Vec<u8>,
+}
+
 /// Two manifests of an entity under one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EquivocationRecord {

@@ -163,7 +163,7 @@ tables! {
     /// Which pending manifests hold a chunk.
     14 ChunkHolders chunk_holders: (ChunkHash, ManifestId) => ChunkHolder;
     /// Bodies of chunks that pending manifests hold.
-    15 ChunkBodies chunk_bodies: ChunkHash => Body;
+    15 ChunkBodies chunk_bodies: ChunkHash => ChunkBody;
     /// Evidence: two manifests of one sequence, under the lower and the higher id.
     16 Equivocations equivocations: (EntityIndex, ManifestId, ManifestId) => EquivocationRecord;
     /// Every TTXO that an activated snapshot ever declared.

@@ -4,6 +4,7 @@
 //! is a view itself, so that a block can be applied on top of blocks that are not stored yet.
 
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::iter::Peekable;
 
 use super::tables::{Change, ChangeSet, Rows, Table};
@@ -74,6 +75,46 @@ impl View for Empty {
     }
 }
 
+/// Rows that are looked up in the order of their keys.
+///
+/// Many look-ups are cheaper as one walk along the table, unless too much lies between the rows that are
+/// wanted. So rows are read in passing as long as they cost less than the look-ups would; after that every
+/// key is looked up by itself.
+pub struct InOrder<'a, T: Table, V> {
+    view: &'a V,
+    rows: Peekable<RowIter<'a, T>>,
+    /// How many rows may still be read in passing.
+    spare: usize,
+}
+
+/// About how many rows can be read in passing in the time of one look-up.
+const ROWS_PER_LOOK_UP: usize = 8;
+
+impl<'a, T: Table, V: View> InOrder<'a, T, V> {
+    /// To look up about `count` keys between these.
+    pub fn new(view: &'a V, from: &T::Key, to: &T::Key, count: usize) -> Self {
+        InOrder { view, rows: view.scan::<T>(from, to).peekable(), spare: count * ROWS_PER_LOOK_UP }
+    }
+
+    /// The row under a key, which is above all that were asked for before.
+    pub fn get(&mut self, key: &T::Key) -> Result<Option<T::Value>, ReadError> {
+        while self.spare > 0 {
+            let order = match self.rows.peek() {
+                Some(Ok((row, _))) => row.cmp(key),
+                Some(Err(_)) => Ordering::Equal,
+                None => return Ok(None),
+            };
+            match order {
+                Ordering::Less => self.rows.next(),
+                Ordering::Equal => return Ok(self.rows.next().transpose()?.map(|(_, value)| value)),
+                Ordering::Greater => return Ok(None),
+            };
+            self.spare -= 1;
+        }
+        self.view.get::<T>(key)
+    }
+}
+
 /// Changes laid over a view.
 #[derive(Debug)]
 pub struct Overlay<V> {
@@ -111,6 +152,29 @@ impl<V: View> Overlay<V> {
     /// Removes a row if it is there.
     pub fn delete<T: Table>(&mut self, key: T::Key) -> Result<(), ReadError> {
         self.set::<T>(key, None)
+    }
+
+    /// Writes or removes a row whose present value the caller has read, so that it is not read again.
+    pub fn replace<T: Table>(&mut self, key: T::Key, present: Option<T::Value>, after: Option<T::Value>) {
+        debug_assert_eq!(self.get::<T>(&key).ok(), Some(present.clone()), "{} {key:?}", T::NAME);
+        match T::rows_mut(&mut self.changes).entry(key) {
+            Entry::Occupied(mut change) => change.get_mut().after = after,
+            Entry::Vacant(place) => {
+                place.insert(Change { before: present.map(Box::new), after });
+            }
+        }
+    }
+
+    /// Writes rows, in the order of their keys, that are known not to be there.
+    pub fn insert_all<T: Table>(&mut self, rows: impl Iterator<Item = (T::Key, T::Value)>) {
+        if !T::rows(&self.changes).is_empty() {
+            return rows.for_each(|(key, value)| self.replace::<T>(key, None, Some(value)));
+        }
+        // Built at once, a map is little more than half as large as one that grew row by row.
+        let rows = rows.map(|(key, value)| (key, Change { before: None, after: Some(value) }));
+        let rows: Rows<T> = rows.collect();
+        debug_assert!(rows.keys().all(|key| matches!(self.base.get::<T>(key), Ok(None))), "{}", T::NAME);
+        *T::rows_mut(&mut self.changes) = rows;
     }
 
     fn set<T: Table>(&mut self, key: T::Key, after: Option<T::Value>) -> Result<(), ReadError> {
@@ -177,5 +241,42 @@ impl<'a, T: Table, I: Iterator<Item = (&'a T::Key, &'a Change<T::Value>)>> Itera
                 return Some(Ok((key.clone(), value.clone())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::tables::Counters;
+
+    fn squares(keys: impl Iterator<Item = u8>) -> Overlay<Empty> {
+        let mut state = Overlay::new(Empty);
+        state.insert_all::<Counters>(keys.map(|key| (key, u64::from(key).pow(2))));
+        state
+    }
+
+    #[test]
+    fn in_order_finds_what_looking_up_finds_however_much_lies_between() {
+        let state = squares((0..=250).step_by(2));
+        for step in [1, 2, 3, 10, 40] {
+            let keys: Vec<u8> = (0..=255).step_by(step).collect();
+            let mut rows = InOrder::<Counters, _>::new(&state, &0, &255, keys.len());
+            for key in keys {
+                let expected = state.get::<Counters>(&key).unwrap();
+                assert_eq!(rows.get(&key).unwrap(), expected, "{key} of every {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_known_to_be_absent_are_changes_from_nothing() {
+        let mut state = squares([1, 5].into_iter());
+        state.insert_all::<Counters>([(3, 9)].into_iter());
+        state.replace::<Counters>(5, Some(25), None);
+        let keys: Vec<u8> = state.scan::<Counters>(&0, &255).map(|row| row.unwrap().0).collect();
+        assert_eq!(keys, [1, 3]);
+        let changes = state.into_changes();
+        assert_eq!(changes.len(), 2, "what came and went is no change");
+        assert!(Counters::rows(&changes).values().all(|change| change.before.is_none()));
     }
 }

@@ -3,6 +3,8 @@
 //! Leaves are sorted by Spark outpoint, so two neighbouring leaves prove what is not between them.
 //! Leaves and branches are hashed under different tags: a branch can never be passed off as a leaf.
 
+use rayon::prelude::*;
+
 use super::hashes;
 use super::ttxo::Ttxo;
 use super::{NodeHash, SparkOutPoint};
@@ -57,6 +59,20 @@ pub fn root(leaves: impl IntoIterator<Item = NodeHash>) -> NodeHash {
     let mut builder = RootBuilder::new();
     leaves.into_iter().for_each(|leaf| builder.push(leaf));
     builder.finish()
+}
+
+/// Leaves of the subtrees that are hashed in parallel: a power of two, so that they are subtrees, and enough
+/// of them to be worth a thread's while.
+const SUBTREE: usize = 1 << 12;
+
+/// The same root over leaves that are all in memory, hashed on all threads.
+///
+/// Inner nodes are not kept from one set to the next: the tree is cut by position, and a leaf that comes or
+/// goes moves all that follow it, so that nearly every inner node is another one. What lasts is leaves.
+pub fn root_of(leaves: &[NodeHash]) -> NodeHash {
+    let subtrees: Vec<NodeHash> =
+        leaves.par_chunks(SUBTREE).map(|leaves| root(leaves.iter().copied())).collect();
+    root(subtrees)
 }
 
 /// Proof that a leaf stands at an index of a tree.
@@ -181,5 +197,22 @@ impl AbsenceProof {
         let neighbour =
             |index: usize| Some(Neighbour { ttxo: *set.get(index)?, proof: prove(&leaves, index)? });
         Some(AbsenceProof { left: place.checked_sub(1).and_then(neighbour), right: neighbour(place) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subtrees_hashed_apart_give_the_same_root() {
+        let leaves: Vec<NodeHash> =
+            (0..5 * SUBTREE as u32).map(|n| NodeHash(hashes::sha256(&n.to_be_bytes()))).collect();
+        for subtrees in 0..5 {
+            for count in [0, 1, 2, SUBTREE - 1].map(|rest| subtrees * SUBTREE + rest) {
+                let leaves = &leaves[..count];
+                assert_eq!(root_of(leaves), root(leaves.iter().copied()), "{count} leaves");
+            }
+        }
     }
 }

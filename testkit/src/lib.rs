@@ -40,6 +40,7 @@ mod node;
 mod regtest;
 mod snapshot;
 mod spark;
+mod ttxos;
 mod withdraw;
 
 pub use inscribe::Envelope;
@@ -49,4 +50,5 @@ pub use node::{Node, NodeOptions, bitcoind};
 pub use regtest::Regtest;
 pub use snapshot::Snapshot;
 pub use spark::{Spark, Token};
+pub use ttxos::Population;
 pub use withdraw::{BondSpend, Exit, Withdrawal};

@@ -110,8 +110,8 @@ impl<V: View> Ledger<'_, V> {
         for ((hash, manifest), holder) in all::<t::ChunkHolders>(self.view) {
             rows.insert(format!("{manifest} {} {hash}", holder.index), "held".into());
         }
-        for (hash, body) in all::<t::ChunkBodies>(self.view) {
-            rows.insert(hash.to_string(), format!("{:02x?}", body.0));
+        for (hash, chunk) in all::<t::ChunkBodies>(self.view) {
+            rows.insert(hash.to_string(), format!("{:02x?}", chunk.body));
         }
         rows
     }
