@@ -3,6 +3,7 @@
 pub mod api;
 pub mod chain;
 pub mod check;
+pub mod claims;
 pub mod cli;
 pub mod config;
 pub mod kill;

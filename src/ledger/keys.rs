@@ -219,6 +219,12 @@ impl fmt::Display for L1OutPoint {
     }
 }
 
+impl serde::Serialize for L1OutPoint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl std::str::FromStr for L1OutPoint {
     type Err = ParseHexError;
 
@@ -247,6 +253,12 @@ pub struct ExitId {
 impl fmt::Display for ExitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.txid, self.output, self.record)
+    }
+}
+
+impl serde::Serialize for ExitId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -68,7 +68,8 @@ fn tweak(revocation: &PubKey, locktime: u64, owner: &OwnerKey) -> Option<([u8; 3
 }
 
 /// Which way a Taproot output was spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "snake_case")]
 pub enum SpendPath {
     /// By the key: a revocation.
     #[n(0)]
