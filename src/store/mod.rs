@@ -8,6 +8,7 @@
 
 #[cfg(feature = "kill-points")]
 mod background;
+mod cache;
 mod codec;
 mod damage;
 mod error;
@@ -31,6 +32,7 @@ use crate::ledger::tables::{self, ChangeSet, Table, TableVisitor, Tip};
 use crate::ledger::{Rules, View};
 use crate::protocol::Height;
 
+pub use cache::CacheRow;
 pub use error::StoreError;
 pub use identity::{FORMAT, IdentityError};
 pub use view::StoreView;
@@ -356,7 +358,7 @@ fn family_names() -> Vec<&'static str> {
             Ok(())
         }
     }
-    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO]);
+    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, cache::CACHE]);
     match tables::visit_tables(&mut names) {
         Ok(()) => names.0,
         Err(never) => match never {},

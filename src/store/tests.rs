@@ -12,7 +12,7 @@ use crate::ledger::{Entities, EntityConfig, EntityKey, Overlay, apply_block};
 use crate::protocol::Network;
 use crate::scan::BlockMessages;
 
-/// Every row of every column family, as bytes.
+/// Every row of every column family that belongs to the state, as bytes.
 type Content = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 fn content(store: &Store) -> Content {
@@ -21,7 +21,7 @@ fn content(store: &Store) -> Content {
         let rows = store.db.iterator_cf(family, IteratorMode::Start).map(Result::unwrap);
         rows.map(move |(key, value)| ((name, key.to_vec()), value.to_vec()))
     };
-    family_names().into_iter().flat_map(rows).collect()
+    family_names().into_iter().filter(|name| *name != cache::CACHE).flat_map(rows).collect()
 }
 
 /// Applies blocks in runs of `run` blocks.
@@ -138,6 +138,29 @@ fn a_block_without_an_undo_record_is_not_undone() {
     let before = content(&store);
     assert!(matches!(store.undo(Height(9)), Err(StoreError::NoUndo(Height(9)))));
     assert_eq!(content(&store), before);
+}
+
+#[test]
+fn what_may_be_forgotten_outlives_blocks_and_starting_over() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    let empty = content(&store);
+    for (key, value) in [(b"b", b"2"), (b"a", b"0"), (b"c", b"3"), (b"a", b"1")] {
+        store.cache_put(key, value).unwrap();
+    }
+    store.cache_delete(b"c").unwrap();
+    store.cache_delete(b"never there").unwrap();
+    assert_eq!(content(&store), empty);
+    apply(&store, &blocks[..2], 1);
+    store.undo(store.tip().unwrap().unwrap().height).unwrap();
+    store.reset().unwrap();
+    drop(store);
+    let store = Store::open_read_only(dir.path()).unwrap();
+    let rows: Vec<_> = store.cache_rows().unwrap().map(Result::unwrap).collect();
+    let row = |key: &[u8], value: &[u8]| (Box::from(key), Box::from(value));
+    assert_eq!(rows, [row(b"a", b"1"), row(b"b", b"2")]);
+    assert!(store.cache_put(b"d", b"4").is_err(), "a reader writes nothing");
 }
 
 #[test]
