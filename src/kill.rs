@@ -52,10 +52,10 @@ windows! {
     OpenRecovered "open.recovered"
     /// The identity was written again.
     OpenDone "open.done"
-    /// The blocks of a batch were fetched.
-    BatchFetched "batch.fetched"
-    /// The blocks of a batch were scanned.
-    BatchScanned "batch.scanned"
+    /// A block was fetched.
+    BlockFetched "block.fetched"
+    /// A block was scanned.
+    BlockScanned "block.scanned"
     /// A block was applied in memory.
     BlockApplied "block.applied"
     /// A run of blocks is ready to be written.

@@ -42,6 +42,11 @@ impl XorKey {
         XorKey(bytes)
     }
 
+    /// The content of `xor.dat`.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+
     /// Applies the key (or takes it off) to bytes that stand at `offset` of a file.
     pub fn apply(&self, offset: u64, bytes: &mut [u8]) {
         if self.0 == [0; 8] {
@@ -69,6 +74,18 @@ pub struct Format {
     pub key: XorKey,
     /// The easiest target of the network; headers that claim an easier one are no headers.
     pub max_target: Target,
+}
+
+impl Format {
+    /// A header with its hash, if it has proof of work under a target that the network allows.
+    pub(super) fn read_header(&self, bytes: &[u8; BLOCK_HEADER as usize]) -> Option<(Header, BlockHash)> {
+        let header: Header = encode::deserialize(bytes).ok()?;
+        let target = header.target();
+        if target > self.max_target {
+            return None;
+        }
+        header.validate_pow(target).ok().map(|hash| (header, hash))
+    }
 }
 
 /// A block found in a file.
@@ -125,21 +142,55 @@ fn read_record(
     at: u64,
 ) -> io::Result<Option<(Header, BlockHash, u32)>> {
     let bytes = window.at(at, (RECORD_HEADER + BLOCK_HEADER) as usize)?;
-    let (Some(prefix), Some(rest)) = (bytes.first_chunk::<8>(), bytes.get(8..88)) else { return Ok(None) };
+    let Some((prefix, rest)) = bytes.split_first_chunk::<8>() else { return Ok(None) };
+    let Some(header) = rest.first_chunk() else { return Ok(None) };
     let size = u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]);
-    let Ok(header) = encode::deserialize::<Header>(rest) else { return Ok(None) };
-    let target = header.target();
-    if u64::from(size) <= BLOCK_HEADER || size > MAX_BLOCK || target > format.max_target {
+    if u64::from(size) <= BLOCK_HEADER || size > MAX_BLOCK {
         return Ok(None);
     }
-    Ok(header.validate_pow(target).ok().map(|hash| (header, hash, size)))
+    Ok(format.read_header(header).map(|(header, hash)| (header, hash, size)))
 }
 
+/// Whether a block that was found in a file is still there, judging by what stands in front of it and by its
+/// header.
+pub(super) fn holds(file: &File, format: &Format, record: &Record) -> io::Result<bool> {
+    const LEN: usize = (RECORD_HEADER + BLOCK_HEADER) as usize;
+    let start = record.offset - RECORD_HEADER;
+    if record.offset + u64::from(record.size) > file.metadata()?.len() {
+        return Ok(false);
+    }
+    let mut found = [0; LEN];
+    file.read_exact_at(&mut found, start)?;
+    format.key.apply(start, &mut found);
+    let (magic, size, header) = (format.magic.to_bytes(), record.size.to_le_bytes(), &record.header);
+    Ok(found[..4] == magic && found[4..8] == size && found[8..] == encode::serialize(header)[..])
+}
+
+/// Bytes that are read at a time: the key is taken off them while they are in the processor's cache.
+const READ: usize = 256 << 10;
+
 /// Replaces the content of `buf` with `size` bytes from `offset` of a file, the key taken off.
-pub fn read(path: &Path, key: XorKey, offset: u64, size: u32, buf: &mut Vec<u8>) -> io::Result<()> {
+pub fn read(path: &Path, key: XorKey, mut offset: u64, size: u32, buf: &mut Vec<u8>) -> io::Result<()> {
     buf.resize(size as usize, 0);
-    File::open(path)?.read_exact_at(buf, offset)?;
-    key.apply(offset, buf);
+    let file = File::open(path)?;
+    for part in buf.chunks_mut(READ) {
+        file.read_exact_at(part, offset)?;
+        key.apply(offset, part);
+        offset += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Has the system read a part of a file soon, where it can be asked to.
+#[cfg(target_os = "linux")]
+pub(super) fn read_ahead(path: &Path, offset: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::{Advice, fadvise};
+    Ok(fadvise(File::open(path)?, offset, std::num::NonZeroU64::new(len), Advice::WillNeed)?)
+}
+
+/// Has the system read a part of a file soon, where it can be asked to.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_ahead(_: &Path, _: u64, _: u64) -> io::Result<()> {
     Ok(())
 }
 

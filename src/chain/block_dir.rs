@@ -1,7 +1,7 @@
 //! A `blocks` directory: which block files there are, what is new in them, and the bytes of a block.
 //!
-//! Nothing is kept of the files but how far each was read, so growth is picked up where the last look
-//! ended. Files may be written to while they are read. A block that is only half there does not count
+//! Nothing is kept in memory of the files but how far each was read, so growth is picked up where the last
+//! look ended; with a [`Keeper`], also that of an earlier process. Files may be written to while they are read. A block that is only half there does not count
 //! until it is whole; the last block of a file that is still being written to is therefore decoded
 //! and checked, while for all others the header and the length in front of it are trusted until
 //! somebody asks for the block.
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,11 @@ use rayon::prelude::*;
 
 use super::SourceError;
 use super::blk_file::{self, Format, RECORD_HEADER, Record, Scan, XorKey};
+use super::positions::{self, Keeper, Kept, Known, Row};
 use crate::protocol::Network;
+
+/// Bytes between blocks that are rather read than skipped, when reading ahead.
+const READ_AHEAD_GAP: u64 = 1 << 20;
 
 /// A file that changed so recently may change again without a new time stamp.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -56,6 +61,10 @@ pub(super) struct BlockDir {
     stale: AtomicBool,
     /// Whether the directory was found to be a good one; what is missing after that may come back.
     opened: bool,
+    /// Keeps what is found for the next start.
+    keeper: Option<Arc<dyn Keeper>>,
+    /// Whether what was kept was asked for.
+    recalled: bool,
     /// Incomplete records that were reported already.
     reported: HashSet<(u32, u64)>,
 }
@@ -70,9 +79,11 @@ struct Seen {
 
 /// Changes whenever a file does: files are allocated ahead, so their length alone does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    modified: SystemTime,
+pub(super) struct Stamp {
+    /// Length in bytes.
+    pub len: u64,
+    /// Time of the last change.
+    pub modified: SystemTime,
 }
 
 impl Stamp {
@@ -97,6 +108,8 @@ impl BlockDir {
             seen: BTreeMap::new(),
             stale: AtomicBool::new(false),
             opened: false,
+            keeper: None,
+            recalled: false,
             reported: HashSet::new(),
         };
         let files = blocks.list()?;
@@ -125,9 +138,82 @@ impl BlockDir {
             tracing::warn!(dir = %self.dir.display(), "block files were rewritten or removed; reading them again");
             self.seen.clear();
             self.format.key = key;
+            self.forget_kept();
         }
         let news = files.iter().filter(|(number, stamp)| self.is_news(**number, stamp));
         Ok(Changes { reset, files: news.map(|(number, _)| *number).collect() })
+    }
+
+    /// Keeps what is found in files from now on.
+    pub fn keep_with(&mut self, keeper: Arc<dyn Keeper>) {
+        self.keeper = Some(keeper);
+        self.recalled = false;
+    }
+
+    /// Once, what was kept of the files before: their blocks in the order of the files, and in each of their
+    /// places.
+    pub fn recall(&mut self) -> Result<Vec<(Record, Location)>, SourceError> {
+        let Some(keeper) = self.keeper.clone().filter(|_| !self.recalled) else { return Ok(Vec::new()) };
+        let stamps = self.list()?;
+        self.recalled = true;
+        let Kept { files, mut useless } = match positions::load(keeper.as_ref(), &self.format) {
+            Ok(loaded) => loaded,
+            Err(reason) => {
+                self.cannot_keep(&reason);
+                return Ok(Vec::new());
+            }
+        };
+        let mut found = Vec::new();
+        for (number, known) in files {
+            let stamp = stamps.get(&number).copied();
+            if !stamp.is_some_and(|stamp| self.is_as_kept(number, stamp, &known)) {
+                useless.extend(known.starts.iter().map(|start| positions::key(number, *start)));
+                continue;
+            }
+            self.seen.insert(number, Seen { stamp: known.stamp, resume: known.resume });
+            found.extend(known.records.into_iter().map(|record| (record, locate(number, &record))));
+        }
+        self.keeping(|keeper| useless.iter().try_for_each(|key| keeper.delete(key)));
+        Ok(found)
+    }
+
+    /// Whether a file holds what was kept of it.
+    fn is_as_kept(&self, number: u32, stamp: Stamp, known: &Known) -> bool {
+        if known.stamp == Some(stamp) {
+            return true;
+        }
+        let check = || positions::still_there(&File::open(self.path_of(number))?, &self.format, known);
+        // A file that cannot be read is told of when it is scanned.
+        stamp.len >= known.resume && check().unwrap_or(false)
+    }
+
+    fn keep(&self, number: u32, start: u64, row: &Row) {
+        self.keeping(|keeper| {
+            keeper.put(&positions::key(number, start), &positions::encode(&self.format, row))
+        });
+    }
+
+    fn forget_kept(&self) {
+        self.keeping(|keeper| {
+            let mut keys = Vec::new();
+            keeper.each(&mut |key, _| keys.push(key.to_vec()))?;
+            keys.iter().try_for_each(|key| keeper.delete(key))
+        });
+    }
+
+    fn keeping(&self, action: impl FnOnce(&dyn Keeper) -> Result<(), String>) {
+        if let Some(keeper) = &self.keeper
+            && let Err(reason) = action(keeper.as_ref())
+        {
+            self.cannot_keep(&reason);
+        }
+    }
+
+    fn cannot_keep(&self, reason: &str) {
+        tracing::warn!(
+            "where blocks stand in {} is not kept, and has to be found again at the next start: {reason}",
+            self.dir.display()
+        );
     }
 
     /// Whether [`changes`](Self::changes) would find anything.
@@ -155,6 +241,20 @@ impl BlockDir {
         let mut found = Vec::new();
         self.absorb(number, scan, &mut found)?;
         Ok(found)
+    }
+
+    /// Has blocks read by the system that will be asked for soon.
+    pub fn read_ahead(&self, mut blocks: Vec<Location>) {
+        blocks.sort_unstable_by_key(|at| (at.file, at.offset));
+        let near = |a: &Location, b: &Location| {
+            a.file == b.file && b.offset < a.offset + u64::from(a.size) + READ_AHEAD_GAP
+        };
+        for run in blocks.chunk_by(near) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let len = last.offset + u64::from(last.size) - first.offset;
+            // Whoever reads the block hears of what is wrong.
+            let _ = blk_file::read_ahead(&self.path_of(first.file), first.offset, len);
+        }
     }
 
     /// Replaces the content of `buf` with a block, after checking that it is still where it was.
@@ -265,11 +365,12 @@ impl BlockDir {
         if let Some((offset, size)) = scan.cut_short {
             self.report_incomplete(number, offset, size);
         }
-        self.seen.insert(number, Seen { stamp: stamp.settled(), resume: scan.resume });
-        found.extend(scan.records.into_iter().map(|record| {
-            let location = Location { file: number, offset: record.offset, size: record.size };
-            (record, location)
-        }));
+        let (stamp, start) = (stamp.settled(), self.seen.get(&number).map_or(0, |seen| seen.resume));
+        self.seen.insert(number, Seen { stamp, resume: scan.resume });
+        if scan.resume > start {
+            self.keep(number, start, &Row { stamp, resume: scan.resume, records: scan.records.clone() });
+        }
+        found.extend(scan.records.into_iter().map(|record| (record, locate(number, &record))));
         Ok(())
     }
 
@@ -312,6 +413,10 @@ impl BlockDir {
         }
         Ok(())
     }
+}
+
+fn locate(file: u32, record: &Record) -> Location {
+    Location { file, offset: record.offset, size: record.size }
 }
 
 /// The network whose block files begin with this magic. Not asked of the `bitcoin` crate, whose

@@ -1,6 +1,7 @@
 //! Block files alone: recovery from a cold disk, no node running.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use bitcoin::blockdata::constants::genesis_block;
 
 use super::block_dir::{BlockDir, Location};
 use super::header_chain::HeaderChain;
-use super::{BlockId, Source, SourceError};
+use super::{BlockId, Keeper, Source, SourceError};
 use crate::protocol::{Height, Network};
 use crate::stop::Stop;
 
@@ -113,6 +114,9 @@ impl Source for BlockFiles {
     }
 
     fn refresh(&mut self) -> Result<BlockId, SourceError> {
+        for (record, location) in self.dir.recall()? {
+            self.chain.insert(record.hash, &record.header, location);
+        }
         let changes = self.dir.changes()?;
         if changes.reset {
             self.chain = HeaderChain::new(self.genesis);
@@ -146,6 +150,20 @@ impl Source for BlockFiles {
             )));
         };
         self.dir.read(block.hash, location, buf)
+    }
+
+    fn can_read_ahead(&self) -> bool {
+        true
+    }
+
+    fn read_ahead(&self, blocks: &[BlockId]) {
+        self.dir.read_ahead(
+            blocks.iter().filter_map(|block| self.chain.location(&block.hash)).copied().collect(),
+        );
+    }
+
+    fn keep_with(&mut self, keeper: Arc<dyn Keeper>) {
+        self.dir.keep_with(keeper);
     }
 
     fn locate(&self, block: BlockId) -> String {

@@ -11,10 +11,12 @@ mod header_chain;
 mod http;
 mod node;
 mod node_with_files;
+mod positions;
 mod rpc;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::BlockHash;
@@ -24,6 +26,7 @@ use crate::protocol::Height;
 pub use files::BlockFiles;
 pub use node::{Node, NodeConfig};
 pub use node_with_files::NodeWithFiles;
+pub use positions::Keeper;
 pub use rpc::Auth;
 
 /// A block of a chain, by height and hash.
@@ -60,6 +63,23 @@ pub trait Source: Send + Sync {
 
     /// Replaces the content of `buf` with the serialised block. Several threads may call this at once.
     fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError>;
+
+    /// How many fetches may usefully be under way at once; 0 where fetching is not mostly waiting, so that
+    /// more of them than there are threads to scan would gain nothing.
+    fn in_flight(&self) -> usize {
+        0
+    }
+
+    /// Whether [`read_ahead`](Self::read_ahead) does anything.
+    fn can_read_ahead(&self) -> bool {
+        false
+    }
+
+    /// Hears which blocks will be fetched soon, in this order, and may have their bytes made ready.
+    fn read_ahead(&self, _blocks: &[BlockId]) {}
+
+    /// Keeps what has to be searched for from now on, and takes over what an earlier process kept.
+    fn keep_with(&mut self, _keeper: Arc<dyn Keeper>) {}
 
     /// Where the bytes of a block came from, for error messages: file and offset, or the node's URL.
     fn locate(&self, block: BlockId) -> String;

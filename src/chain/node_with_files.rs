@@ -8,14 +8,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bitcoin::BlockHash;
 
 use super::block_dir::{BlockDir, Location};
 use super::node::{Node, NodeConfig, network_dir};
-use super::{BlockId, Source, SourceError};
+use super::{BlockId, Keeper, Source, SourceError};
 use crate::protocol::Height;
 
 /// A node and its data directory.
@@ -48,6 +48,9 @@ impl Files {
     /// Reads what has not been read yet, newest file first, until a block turns up. Runs on this
     /// thread alone: callers hold the lock, and a thread pool could hand them work that waits for it.
     fn search(&mut self, hash: &BlockHash) -> Result<(), SourceError> {
+        for (record, location) in self.dir.recall()? {
+            self.locations.entry(record.hash).or_insert(location);
+        }
         let changes = self.dir.changes()?;
         if changes.reset {
             self.locations.clear();
@@ -129,6 +132,20 @@ impl Source for NodeWithFiles {
 
     fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError> {
         if self.fetch_from_files(block, buf) { Ok(()) } else { self.node.fetch(block, buf) }
+    }
+
+    fn can_read_ahead(&self) -> bool {
+        true
+    }
+
+    fn read_ahead(&self, blocks: &[BlockId]) {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let known = blocks.iter().filter_map(|block| files.locations.get(&block.hash));
+        files.dir.read_ahead(known.copied().collect());
+    }
+
+    fn keep_with(&mut self, keeper: Arc<dyn Keeper>) {
+        self.files.get_mut().unwrap_or_else(PoisonError::into_inner).dir.keep_with(keeper);
     }
 
     fn locate(&self, block: BlockId) -> String {

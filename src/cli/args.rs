@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Options;
 use crate::protocol::{Height, Network};
+use crate::scan::VerifyBlocks;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -168,6 +169,11 @@ pub struct SyncArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
+    /// How much of every block is proven: none, the Merkle root of its transactions (the default), or in full,
+    /// witnesses too. A block in which a message is found is always proven in full
+    #[arg(long, value_enum, value_name = "none|merkle|full", hide_possible_values = true)]
+    pub verify_blocks: Option<VerifyBlocks>,
+
     /// Keep the undo records of this many blocks; of all by default. A deeper reorganisation rebuilds
     /// the state from the start height
     #[arg(long, value_name = "N")]
@@ -256,6 +262,7 @@ impl SyncArgs {
             rpc_url: self.rpc_url.clone(),
             rpc_cookie_file: self.rpc_cookie_file.clone(),
             threads: self.threads,
+            verify_blocks: self.verify_blocks,
             undo_blocks: self.undo_blocks,
             json: self.json.then_some(true),
             ..self.place.options()

@@ -62,6 +62,7 @@ pub fn run(config: &Config, rebuild: bool) -> Result<(), Failure> {
 pub(super) fn options(config: &Config) -> Options {
     Options {
         threads: config.threads.get(),
+        verify_blocks: config.verify_blocks,
         batch_blocks: kill::size(Options::BATCH_BLOCKS, 8),
         undo_blocks: config.undo_blocks,
     }
@@ -69,6 +70,7 @@ pub(super) fn options(config: &Config) -> Options {
 
 /// The source comes first: a mistake there must not leave an empty database behind.
 fn open(config: &Config, stop: &Stop, rebuild: bool) -> Result<(Box<dyn Source>, Arc<Store>), Failure> {
+    limit_threads(config)?;
     let source = open_source(config, stop)?;
     if rebuild && let Some(aside) = Store::set_aside(&config.data_dir)? {
         tracing::info!(
@@ -78,6 +80,13 @@ fn open(config: &Config, stop: &Stop, rebuild: bool) -> Result<(Box<dyn Source>,
         );
     }
     Ok((source, Arc::new(Store::open(&config.data_dir, &config.rules)?)))
+}
+
+/// What is spread over threads outside the scan (checks of keys, the search of block files) keeps to their
+/// number too.
+fn limit_threads(config: &Config) -> Result<(), Failure> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(config.threads.get());
+    threads.build_global().map_err(|error| Failure::Start(format!("{} threads: {error}", config.threads)))
 }
 
 pub(super) fn open_source(config: &Config, stop: &Stop) -> Result<Box<dyn Source>, SourceError> {

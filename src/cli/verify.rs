@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{Failure, run, stop_on_interrupt, write_json};
 use crate::config::Config;
+use crate::scan::VerifyBlocks;
 use crate::store::{Store, StoreError, TEMPORARY};
 use crate::sync::status::SyncStatus;
 use crate::sync::{Options, Sync};
@@ -26,8 +27,9 @@ pub fn verify(config: &Config, scratch_dir: Option<&Path>) -> Result<(), Failure
     let scratch =
         Scratch::open(scratch_dir.unwrap_or(&config.data_dir).join(format!("{TEMPORARY}{SCRATCH}")), config)?;
     let (status, _) = watch::channel(SyncStatus::starting());
-    // Blocks above the tip of the database are taken back at the end, however many the last batch had.
-    let options = Options { undo_blocks: None, ..run::options(config) };
+    // Blocks above the tip of the database are taken back at the end, however many the last batch had. Every
+    // block is proven in full, however much of it was when the database was made.
+    let options = Options { undo_blocks: None, verify_blocks: VerifyBlocks::Full, ..run::options(config) };
     let mut sync = Sync::new(scratch.store.clone(), source, options, status, stop)?;
     let outcome = verify::verify(&stored, &mut sync, &scratch.store);
     drop(sync);

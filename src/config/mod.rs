@@ -22,6 +22,7 @@ use crate::api::Limits;
 use crate::ledger::Rules;
 use crate::ledger::entities::{Entities, EntityConfig, EntityError, EntityKey};
 use crate::protocol::{Height, Network, PubKey};
+use crate::scan::VerifyBlocks;
 
 /// Name of the entity that is followed on mainnet by default.
 pub const MAINNET_ENTITY_NAME: &str = "spark";
@@ -53,6 +54,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// How many threads scan.
     pub threads: NonZeroUsize,
+    /// How much of every block is proven.
+    pub verify_blocks: VerifyBlocks,
     /// Blocks whose undo records are kept; all, if `None`.
     pub undo_blocks: Option<NonZeroU32>,
     /// Whether to end with a JSON object on standard output.
@@ -228,6 +231,7 @@ impl Config {
             data_dir: surroundings.data_dir(layers)?,
             source: source::resolve(layers, network)?,
             threads: threads(layers)?,
+            verify_blocks: pick(layers, |o| o.verify_blocks).map(|(verify, _)| verify).unwrap_or_default(),
             undo_blocks: undo_blocks(layers)?,
             json: pick(layers, |o| o.json).is_some_and(|(json, _)| json),
             listen: pick(layers, |o| o.listen).map_or(DEFAULT_LISTEN, |(listen, _)| listen),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use super::ConfigError;
 use crate::api::Limits;
 use crate::protocol::Network;
+use crate::scan::VerifyBlocks;
 
 /// What every environment variable of the program starts with.
 pub const VARIABLE_PREFIX: &str = "BTKN_";
@@ -51,6 +52,8 @@ pub struct Options {
     pub rpc_password: Option<Secret>,
     /// How many threads scan.
     pub threads: Option<usize>,
+    /// How much of every block is proven.
+    pub verify_blocks: Option<VerifyBlocks>,
     /// How many blocks can be taken back.
     pub undo_blocks: Option<u32>,
     /// Whether to end with a JSON object on standard output.
@@ -113,6 +116,7 @@ impl Layer {
             rpc_user: env.text("rpc-user")?,
             rpc_password: env.text("rpc-password")?.map(Secret),
             threads: env.parse("threads", "a number of threads")?,
+            verify_blocks: env.parse("verify-blocks", "one of none, merkle, full")?,
             undo_blocks: env.parse("undo-blocks", "a number of blocks")?,
             json: env.parse("json", "true or false")?,
             listen: env.parse("listen", "an address and port, such as 127.0.0.1:3080")?,
@@ -162,7 +166,7 @@ const OTHER_VARIABLES: &[&str] = &[
 ];
 
 /// Options that have a variable.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "network",
     "data-dir",
     "entity",
@@ -174,6 +178,7 @@ const KEYS: [&str; 14] = [
     "rpc-user",
     "rpc-password",
     "threads",
+    "verify-blocks",
     "undo-blocks",
     "json",
     "listen",
@@ -234,11 +239,17 @@ macro_rules! from_text {
 
 from_text!(u32, usize, bool, SocketAddr);
 
-impl FromText for Network {
-    fn from_text(text: &str) -> Option<Self> {
-        clap::ValueEnum::from_str(text, false).ok()
-    }
+macro_rules! from_name {
+    ($($kind:ty),*) => {
+        $(impl FromText for $kind {
+            fn from_text(text: &str) -> Option<Self> {
+                clap::ValueEnum::from_str(text, false).ok()
+            }
+        })*
+    };
 }
+
+from_name!(Network, VerifyBlocks);
 
 #[cfg(test)]
 mod tests {
@@ -258,6 +269,7 @@ mod tests {
             ("BTKN_START_HEIGHT", "7"),
             ("BTKN_RPC_PASSWORD", "pw"),
             ("BTKN_THREADS", "3"),
+            ("BTKN_VERIFY_BLOCKS", "full"),
             ("BTKN_JSON", "true"),
             ("BTKN_LISTEN", "[::1]:80"),
             ("BTKN_RPC_URL", ""),
@@ -269,6 +281,7 @@ mod tests {
             start_height: Some(7),
             rpc_password: Some(Secret("pw".into())),
             threads: Some(3),
+            verify_blocks: Some(VerifyBlocks::Full),
             json: Some(true),
             listen: Some("[::1]:80".parse().unwrap()),
             ..Options::default()
@@ -318,6 +331,7 @@ mod tests {
         let cases = [
             ("unknown key", "data_dir = 'd'", "data_dir"),
             ("wrong type", "threads = 'many'", "threads"),
+            ("unknown proof", "verify-blocks = 'all'", "verify-blocks"),
             ("unknown network", "network = 'main'", "network"),
             ("no TOML", "network mainnet", "network"),
             ("unknown limit", "[limits]\nread = 1", "read"),

@@ -1,69 +1,38 @@
-//! A run of blocks at once: every core scans blocks of its own, and nothing gets lost between them.
+//! Blocks that are in memory, one after the other.
 
-use bitcoin::{BlockHash, OutPoint};
-use rayon::prelude::*;
-
-use super::block::{self, Watched};
-use super::messages::{BlockMessages, OutputContent};
+use super::block::{RawBlock, Scanner, Scratch, Watched};
+use super::messages::{BlockMessages, named_outpoints};
+use super::recent::Recent;
 use super::{BlockFault, WatchSet};
 
-/// The bytes of a block and the hash that they must have.
-#[derive(Clone, Copy, Debug)]
-pub struct RawBlock<'a> {
-    /// The hash that the chain has at this height.
-    pub hash: BlockHash,
-    /// The serialised block, nothing before or after it.
-    pub bytes: &'a [u8],
-}
-
-/// Scans consecutive blocks on the current rayon pool; one result per block, in the same order.
-///
-/// Spends are reported of two kinds of outputs: those in `watched`, and those that a well-formed
-/// withdrawal announcement in one of `blocks` names, in a later block or later in the same one. So the
-/// caller adds to `watched` what it wants to hear about after the batch, and the messages that
-/// follow from them do not depend on how the chain was cut into batches. An announcement is not
-/// judged here: the ledger drops spends of outputs that it does not follow. No input is reported twice.
-///
-/// Each block is judged by itself. Whoever applies them in order stops at the first fault; results
-/// after it may lack spends of outputs that the faulty block names.
+/// Scans consecutive blocks that nobody had to mine, with every other proof; see [`Scanner::scan_all`].
 pub fn scan_batch(blocks: &[RawBlock<'_>], watched: &WatchSet) -> Vec<Result<BlockMessages, BlockFault>> {
-    let none = WatchSet::new();
-    let alone = Watched { before: watched, named: &none };
-    let mut results: Vec<_> = blocks.par_iter().map(|raw| block::scan(raw, alone)).collect();
-
-    let mut named = WatchSet::new();
-    let mut first_naming = blocks.len();
-    for (i, messages) in results.iter().enumerate().filter_map(|(i, result)| Some((i, result.as_ref().ok()?)))
-    {
-        for outpoint in named_outpoints(messages).filter(|outpoint| !watched.contains(outpoint)) {
-            named.insert(outpoint);
-            first_naming = first_naming.min(i);
-        }
-    }
-    if named.is_empty() {
-        return results;
-    }
-    // Spends of what this very batch announces are rare, and looking for them is cheap next to the
-    // hashing of a full scan, which only blocks with such a spend get again.
-    let both = Watched { before: watched, named: &named };
-    let later = results[first_naming..].par_iter_mut().zip(&blocks[first_naming..]);
-    later.filter(|(result, raw)| result.is_ok() && block::spends_any(raw.bytes, &named)).for_each(
-        |(result, raw)| {
-            *result = block::scan(raw, both);
-        },
-    );
-    results
+    Scanner::of_unmined_blocks().scan_all(blocks, watched)
 }
 
-/// The L1 outputs that the withdrawal announcements of a block name, existing or not.
-pub fn named_outpoints(block: &BlockMessages) -> impl Iterator<Item = OutPoint> {
-    block.txs.iter().flat_map(|tx| {
-        tx.outputs.iter().flat_map(|output| {
-            let records = match &output.content {
-                OutputContent::Withdrawal { announcement, .. } => announcement.records.as_slice(),
-                _ => &[],
-            };
-            records.iter().map(|record| OutPoint { txid: tx.txid, vout: u32::from(record.bitcoin_vout) })
-        })
-    })
+impl Scanner {
+    /// Scans consecutive blocks on this thread; one result per block, in the same order.
+    ///
+    /// Spends are reported of outputs in `watched`, and of those that a well-formed withdrawal announcement
+    /// in one of `blocks` names, in a later block or in the same one. Each block is judged by itself.
+    /// Whoever applies them in order stops at the first fault; results after it may lack spends of outputs
+    /// that the faulty block names.
+    pub fn scan_all(
+        &self,
+        blocks: &[RawBlock<'_>],
+        watched: &WatchSet,
+    ) -> Vec<Result<BlockMessages, BlockFault>> {
+        let (mut scratch, mut named) = (Scratch::default(), Recent::default());
+        let one = |(index, block): (usize, &RawBlock<'_>)| {
+            let before = Watched { before: watched, named: named.set() };
+            let messages = self.scan(block, before, &mut scratch)?;
+            let known = named.set().len();
+            named.add(index, named_outpoints(&messages));
+            if named.set().len() == known || !named.may_be_spent_by(&scratch.prevouts) {
+                return Ok(messages);
+            }
+            self.scan(block, Watched { before: watched, named: named.set() }, &mut scratch)
+        };
+        blocks.iter().enumerate().map(one).collect()
+    }
 }

@@ -3,15 +3,17 @@
 use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 
+use bitcoin::block::Header;
 use bitcoin::consensus::encode::{self, VarInt};
 use bitcoin::hashes::{Hash, sha256d};
-use bitcoin::{BlockHash, Transaction, TxMerkleNode, Txid};
+use bitcoin::{BlockHash, OutPoint, Target, Transaction, TxMerkleNode, Txid};
 use bitcoin_slices::{Visit, Visitor, bsl};
 use memchr::memmem;
 
 use super::messages::{BlockMessages, TxMessages};
-use super::watch::WatchSet;
-use super::{BlockFault, RawBlock, integrity, transaction};
+use super::watch::{self, WatchSet};
+use super::{BlockFault, VerifyBlocks, integrity, transaction};
+use crate::protocol::Network;
 use crate::protocol::envelope::METAPROTOCOL;
 
 /// SegWit was active on every network by this time, Unix seconds: 1 September 2017. From then on, a block
@@ -22,7 +24,17 @@ const SEGWIT_ACTIVE: u32 = 1_504_224_000;
 /// Shortest serialised transaction that decodes, which bounds how many a block can hold.
 const MIN_TX_BYTES: usize = 10;
 
-/// What is watched while a batch is scanned: the outputs known before it, and those it names itself.
+/// The bytes of a block and the hash that they must have.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBlock<'a> {
+    /// The hash that the chain has at this height.
+    pub hash: BlockHash,
+    /// The serialised block, nothing before or after it.
+    pub bytes: &'a [u8],
+}
+
+/// Outputs whose spends are looked for: those known before a run of blocks, and those that blocks of the run
+/// name themselves.
 #[derive(Clone, Copy)]
 pub(super) struct Watched<'a> {
     pub before: &'a WatchSet,
@@ -31,74 +43,136 @@ pub(super) struct Watched<'a> {
 
 impl Watched<'_> {
     /// The watched output that an input with these fields spends.
-    pub fn find(&self, txid: &[u8], vout: u32) -> Option<bitcoin::OutPoint> {
+    pub fn find(&self, txid: &[u8], vout: u32) -> Option<OutPoint> {
         self.before.find(txid, vout).or_else(|| self.named.find(txid, vout))
     }
 }
 
-/// Scans one block. Sees spends of watched outputs alone, not of those that the block itself names.
-pub(super) fn scan(block: &RawBlock<'_>, watched: Watched<'_>) -> Result<BlockMessages, BlockFault> {
-    let RawBlock { hash: expected, bytes } = *block;
-    let undecodable = |reason: String| BlockFault::Undecodable { block: expected, reason };
-    let mut walk = Walk::new(bytes, watched);
-    let parsed = bsl::Block::visit(bytes, &mut walk);
-
-    // A wrong header is the better explanation for whatever follows it.
-    let Some(header) = walk.header.take() else {
-        return Err(undecodable(format!("{} bytes are too few for a header", bytes.len())));
-    };
-    if header.hash != expected {
-        return Err(BlockFault::HeaderHash { expected, found: header.hash });
-    }
-    let surplus = match &parsed {
-        Ok(parsed) => parsed.remaining().len(),
-        Err(error) => return Err(undecodable(walk.explain(error))),
-    };
-    if surplus != 0 {
-        return Err(undecodable(format!("{surplus} bytes after the last transaction")));
-    }
-    if integrity::merkle_root(&mut walk.txids) != Some(header.merkle_root) {
-        let committed = TxMerkleNode::from_byte_array(header.merkle_root);
-        return Err(BlockFault::MerkleRoot { block: expected, committed });
-    }
-
-    if walk.commits && !walk.has_witness && header.time >= SEGWIT_ACTIVE {
-        return Err(BlockFault::NoWitnesses { block: expected });
-    }
-
-    let txs = walk.picked.iter().map(|picked| picked.read(bytes, watched)).collect::<Result<Vec<_>, _>>();
-    let txs: Vec<TxMessages> = txs.map_err(undecodable)?.into_iter().flatten().collect();
-    // Txids leave witnesses out. All of them are proven, also where nothing was read from one: a damaged
-    // byte may be what hides a message. A spend that matters has one, so without it some were left out.
-    let has_witness = walk.has_witness || txs.iter().any(|tx| !tx.spends.is_empty());
-    if has_witness && !integrity::witness_commitment_holds(bytes) {
-        return Err(BlockFault::WitnessCommitment { block: expected });
-    }
-    Ok(BlockMessages { hash: expected, prev_hash: header.prev_hash, time: header.time, txs })
+/// Reads blocks, with as much proof as the user wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanner {
+    verify: VerifyBlocks,
+    /// The easiest target that a header may claim; `None` for blocks that nobody mined.
+    max_target: Option<Target>,
 }
 
-/// Whether some input of the block spends a member of the set. Proves nothing about the bytes.
-pub(super) fn spends_any(bytes: &[u8], set: &WatchSet) -> bool {
-    struct Inputs<'a>(&'a WatchSet, bool);
-    impl Visitor for Inputs<'_> {
-        fn visit_tx_in(&mut self, _: usize, input: &bsl::TxIn<'_>) -> ControlFlow<()> {
-            self.1 = self.0.find(input.prevout().txid(), input.prevout().vout()).is_some();
-            if self.1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+/// Memory that one thread uses for one block after the other.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    txids: Vec<[u8; 32]>,
+    wtxids: Vec<[u8; 32]>,
+    /// The start of the txid that each input of the block names; see [`watch::prefix`].
+    pub prevouts: Vec<u32>,
+}
+
+impl Scratch {
+    /// Ready for a block of so many transactions.
+    fn clear(&mut self, txs: usize) {
+        self.txids.clear();
+        self.txids.reserve(txs);
+        self.wtxids.clear();
+        self.prevouts.clear();
+    }
+}
+
+impl Scanner {
+    /// For the blocks of a network.
+    pub fn new(verify: VerifyBlocks, network: Network) -> Self {
+        Scanner { verify, max_target: Some(network.to_bitcoin().params().max_attainable_target) }
+    }
+
+    /// For blocks that nobody mined: all is checked but their proof of work.
+    pub fn of_unmined_blocks() -> Self {
+        Scanner { verify: VerifyBlocks::Full, max_target: None }
+    }
+
+    /// Scans one block. Sees spends of watched outputs alone, not of those that the block itself names.
+    pub(super) fn scan(
+        &self,
+        block: &RawBlock<'_>,
+        watched: Watched<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<BlockMessages, BlockFault> {
+        match self.verify {
+            VerifyBlocks::None => self.walk::<false, false>(block, watched, scratch),
+            VerifyBlocks::Merkle => self.walk::<true, false>(block, watched, scratch),
+            VerifyBlocks::Full => self.walk::<true, true>(block, watched, scratch),
         }
     }
-    let mut inputs = Inputs(set, false);
-    // The outcome of the walk says no more than the flag: a break is a hit, and bytes that do not
-    // decode were refused when the block was scanned.
-    let _ = bsl::Block::visit(bytes, &mut inputs);
-    inputs.1
+
+    /// `TXIDS` and `WTXIDS` say what is hashed on the way.
+    fn walk<const TXIDS: bool, const WTXIDS: bool>(
+        &self,
+        block: &RawBlock<'_>,
+        watched: Watched<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<BlockMessages, BlockFault> {
+        let RawBlock { hash, bytes } = *block;
+        let undecodable = |reason: String| BlockFault::Undecodable { block: hash, reason };
+        let mut walk = Walk::<TXIDS, WTXIDS>::new(bytes, watched, scratch);
+        let parsed = bsl::Block::visit(bytes, &mut walk);
+
+        // A wrong header is the better explanation for whatever follows it.
+        let Some(header) = walk.header.take() else {
+            return Err(undecodable(format!("{} bytes are too few for a header", bytes.len())));
+        };
+        let found = header.block_hash();
+        if found != hash {
+            return Err(BlockFault::HeaderHash { expected: hash, found });
+        }
+        if TXIDS && !self.has_proof_of_work(&header) {
+            return Err(BlockFault::ProofOfWork { block: hash });
+        }
+        let surplus = match &parsed {
+            Ok(parsed) => parsed.remaining().len(),
+            Err(error) => return Err(undecodable(walk.explain(error))),
+        };
+        if surplus != 0 {
+            return Err(undecodable(format!("{surplus} bytes after the last transaction")));
+        }
+        let Walk { has_witness, marked, commits, picked, coinbase, .. } = walk;
+        if TXIDS {
+            check_merkle_root(&header, hash, &mut scratch.txids)?;
+        }
+        if commits && !has_witness && header.time >= SEGWIT_ACTIVE {
+            return Err(BlockFault::NoWitnesses { block: hash });
+        }
+
+        let read = |picked: &Picked| picked.read(bytes, watched).map_err(undecodable);
+        let txs = picked.iter().filter_map(|picked| read(picked).transpose());
+        let txs = txs.collect::<Result<Vec<TxMessages>, BlockFault>>()?;
+        // Where a message was read, or where its name stands and a damaged byte may be what hides it, all is
+        // proven, whatever the user wants.
+        let matters = marked || !txs.is_empty();
+        if matters && !TXIDS {
+            scratch.txids = integrity::txids(bytes);
+            check_merkle_root(&header, hash, &mut scratch.txids)?;
+        }
+        // A spend that matters has a witness, so without one some were left out.
+        let must_have = has_witness || txs.iter().any(|tx| !tx.spends.is_empty());
+        if (WTXIDS || matters) && must_have {
+            if !WTXIDS {
+                scratch.wtxids = integrity::wtxids(bytes);
+            }
+            if !integrity::commitment_holds(&bytes[coinbase], &mut scratch.wtxids) {
+                return Err(BlockFault::WitnessCommitment { block: hash });
+            }
+        }
+        Ok(BlockMessages { hash, prev_hash: header.prev_blockhash, time: header.time, txs })
+    }
+
+    /// Whether the hash of a header meets its target, and that is one of the network's.
+    fn has_proof_of_work(&self, header: &Header) -> bool {
+        let Some(max_target) = self.max_target else { return true };
+        let target = header.target();
+        target <= max_target && header.validate_pow(target).is_ok()
+    }
 }
 
-/// The fields of a header that are used.
-struct Header {
-    hash: BlockHash,
-    prev_hash: BlockHash,
-    merkle_root: [u8; 32],
-    time: u32,
+fn check_merkle_root(header: &Header, block: BlockHash, txids: &mut Vec<[u8; 32]>) -> Result<(), BlockFault> {
+    let committed = header.merkle_root;
+    let root = integrity::merkle_root(txids).map(TxMerkleNode::from_byte_array);
+    if root == Some(committed) { Ok(()) } else { Err(BlockFault::MerkleRoot { block, committed }) }
 }
 
 /// A transaction worth decoding.
@@ -118,71 +192,74 @@ impl Picked {
 }
 
 /// The visitor. The parts of a transaction are visited before the transaction itself.
-struct Walk<'a> {
+struct Walk<'a, const TXIDS: bool, const WTXIDS: bool> {
     watched: Watched<'a>,
+    bytes: &'a [u8],
+    scratch: &'a mut Scratch,
     header: Option<Header>,
     /// Places of the metaprotocol's name in the block, ascending.
     marks: Peekable<memmem::FindIter<'a, 'static>>,
+    /// Transactions so far.
+    txs: u32,
     /// Where the current transaction begins.
     offset: usize,
     /// Whether a part of the current transaction asks for it to be decoded.
     wanted: bool,
     /// Whether some transaction so far has witnesses.
     has_witness: bool,
+    /// Whether the metaprotocol's name stands in a transaction with witnesses.
+    marked: bool,
     /// Whether the coinbase commits to witnesses.
     commits: bool,
-    bytes: &'a [u8],
-    txids: Vec<[u8; 32]>,
+    coinbase: Range<usize>,
     picked: Vec<Picked>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(bytes: &'a [u8], watched: Watched<'a>) -> Self {
+impl<'a, const TXIDS: bool, const WTXIDS: bool> Walk<'a, TXIDS, WTXIDS> {
+    fn new(bytes: &'a [u8], watched: Watched<'a>, scratch: &'a mut Scratch) -> Self {
         Walk {
             watched,
+            bytes,
+            scratch,
             header: None,
             marks: memmem::find_iter(bytes, METAPROTOCOL).peekable(),
+            txs: 0,
             offset: 0,
             wanted: false,
             has_witness: false,
+            marked: false,
             commits: false,
-            bytes,
-            txids: Vec::new(),
+            coinbase: 0..0,
             picked: Vec::new(),
         }
     }
 
-    /// Whether the metaprotocol stands somewhere in a transaction.
+    /// Whether the metaprotocol's name stands somewhere in a transaction.
     fn is_marked(&mut self, range: &Range<usize>) -> bool {
         while self.marks.next_if(|&mark| mark < range.start).is_some() {}
         self.marks.peek().is_some_and(|&mark| mark < range.end)
     }
 
     fn explain(&self, error: &bitcoin_slices::Error) -> String {
-        format!("transaction {}, at byte {} of the block: {error:?}", self.txids.len(), self.offset)
+        format!("transaction {}, at byte {} of the block: {error:?}", self.txs, self.offset)
     }
 }
 
-impl Visitor for Walk<'_> {
+impl<const TXIDS: bool, const WTXIDS: bool> Visitor for Walk<'_, TXIDS, WTXIDS> {
     fn visit_block_header(&mut self, header: &bsl::BlockHeader<'_>) -> ControlFlow<()> {
-        let field = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).expect("hashes in a header have 32 bytes");
-        self.header = Some(Header {
-            hash: BlockHash::from_raw_hash(sha256d::Hash::hash(header.block_hash_preimage())),
-            prev_hash: BlockHash::from_byte_array(field(header.prev_blockhash())),
-            merkle_root: field(header.merkle_root()),
-            time: header.time(),
-        });
+        self.header = encode::deserialize(header.as_ref()).ok();
         ControlFlow::Continue(())
     }
 
     fn visit_block_begin(&mut self, total_transactions: usize) {
-        self.txids.reserve(total_transactions.min(self.bytes.len() / MIN_TX_BYTES));
+        self.scratch.clear(total_transactions.min(self.bytes.len() / MIN_TX_BYTES));
         self.offset = 80 + VarInt::from(total_transactions).size();
     }
 
     fn visit_tx_in(&mut self, _: usize, input: &bsl::TxIn<'_>) -> ControlFlow<()> {
-        let prevout = input.prevout();
-        self.wanted |= self.watched.find(prevout.txid(), prevout.vout()).is_some();
+        let (txid, vout) = (input.prevout().txid(), input.prevout().vout());
+        self.scratch.prevouts.push(watch::prefix(txid));
+        self.wanted |= self.watched.find(txid, vout).is_some();
         ControlFlow::Continue(())
     }
 
@@ -190,23 +267,38 @@ impl Visitor for Walk<'_> {
         let script = output.script_pubkey();
         self.wanted |= transaction::may_be_message(script);
         // The outputs of a transaction come before it, so this is the first one.
-        self.commits |= self.txids.is_empty() && integrity::is_commitment(script);
+        self.commits |= self.txs == 0 && integrity::is_commitment(script);
         ControlFlow::Continue(())
     }
 
     fn visit_transaction(&mut self, tx: &bsl::Transaction<'_>) -> ControlFlow<()> {
-        let txid = tx.txid().to_byte_array();
         let range = self.offset..self.offset + tx.as_ref().len();
         self.offset = range.end;
         let wanted = std::mem::take(&mut self.wanted);
         // Where others have the number of their inputs, those with witnesses have a zero.
-        let has_witness = self.bytes.get(range.start + 4) == Some(&0);
+        let has_witness = tx.as_ref().get(4) == Some(&0);
+        let marked = self.is_marked(&range) && has_witness;
         self.has_witness |= has_witness;
-        if self.is_marked(&range) && has_witness || wanted {
-            let index = self.txids.len() as u32;
-            self.picked.push(Picked { index, txid: Txid::from_byte_array(txid), range });
+        self.marked |= marked;
+        let picked = marked || wanted;
+        if TXIDS || picked {
+            let txid = tx.txid().to_byte_array();
+            if picked {
+                let (index, txid) = (self.txs, Txid::from_byte_array(txid));
+                self.picked.push(Picked { index, txid, range: range.clone() });
+            }
+            if TXIDS {
+                self.scratch.txids.push(txid);
+            }
+            if WTXIDS {
+                let wtxid = || sha256d::Hash::hash(tx.as_ref()).to_byte_array();
+                self.scratch.wtxids.push(if has_witness { wtxid() } else { txid });
+            }
         }
-        self.txids.push(txid);
+        if self.txs == 0 {
+            self.coinbase = range;
+        }
+        self.txs += 1;
         ControlFlow::Continue(())
     }
 }

@@ -1,5 +1,7 @@
 //! Merkle trees of a block, as consensus defines them.
 
+use std::ops::ControlFlow;
+
 use bitcoin::consensus::encode;
 use bitcoin::hashes::{Hash, HashEngine, sha256d};
 use bitcoin_slices::{Visit, Visitor, bsl};
@@ -16,24 +18,49 @@ pub(super) fn merkle_root(hashes: &mut Vec<[u8; 32]>) -> Option<[u8; 32]> {
         for i in 0..parents {
             let left = hashes[2 * i];
             let right = hashes.get(2 * i + 1).copied().unwrap_or(left);
-            hashes[i] = double_sha256(&[&left, &right]);
+            hashes[i] = double_sha256(&left, &right);
         }
         hashes.truncate(parents);
     }
     hashes.first().copied()
 }
 
-/// Whether the witnesses of a block that decodes are those that its coinbase commits to.
+/// Whether the witnesses of a block are those that its coinbase, given in bytes, commits to. Uses the wtxids
+/// of all its transactions, that of the coinbase included, as its work space.
 ///
 /// A block without a commitment must not have any witness: to be asked only about blocks that have.
-pub(super) fn witness_commitment_holds(raw: &[u8]) -> bool {
-    let mut leaves = WitnessLeaves { hashes: Vec::new(), coinbase: None };
-    if bsl::Block::visit(raw, &mut leaves).is_err() {
-        return false;
+pub(super) fn commitment_holds(coinbase: &[u8], wtxids: &mut Vec<[u8; 32]>) -> bool {
+    let coinbase = encode::deserialize(coinbase).ok();
+    let Some((committed, reserved)) = coinbase.as_ref().and_then(commitment) else { return false };
+    if let Some(first) = wtxids.first_mut() {
+        // The coinbase holds the commitment, so its own leaf is fixed at zero.
+        *first = [0; 32];
     }
-    let Some((committed, reserved)) = leaves.coinbase.and_then(commitment) else { return false };
-    let Some(root) = merkle_root(&mut leaves.hashes) else { return false };
-    double_sha256(&[&root, &reserved]) == committed
+    merkle_root(wtxids).is_some_and(|root| double_sha256(&root, &reserved) == committed)
+}
+
+/// The txids of a block that decodes.
+pub(super) fn txids(block: &[u8]) -> Vec<[u8; 32]> {
+    hash_transactions(block, |tx| tx.txid().to_byte_array())
+}
+
+/// The wtxids of a block that decodes, that of the coinbase included.
+pub(super) fn wtxids(block: &[u8]) -> Vec<[u8; 32]> {
+    hash_transactions(block, |tx| sha256d::Hash::hash(tx.as_ref()).to_byte_array())
+}
+
+fn hash_transactions(block: &[u8], hash: impl Fn(&bsl::Transaction<'_>) -> [u8; 32]) -> Vec<[u8; 32]> {
+    struct Hashes<F>(F, Vec<[u8; 32]>);
+    impl<F: Fn(&bsl::Transaction<'_>) -> [u8; 32]> Visitor for Hashes<F> {
+        fn visit_transaction(&mut self, tx: &bsl::Transaction<'_>) -> ControlFlow<()> {
+            self.1.push((self.0)(tx));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut hashes = Hashes(hash, Vec::new());
+    // It decodes; else what is found so far has another root.
+    let _ = bsl::Block::visit(block, &mut hashes);
+    hashes.1
 }
 
 /// What the script of an output that commits to witnesses begins with; 32 bytes follow.
@@ -45,7 +72,7 @@ pub(super) fn is_commitment(script: &[u8]) -> bool {
 }
 
 /// The commitment in a coinbase transaction and the reserved value in its witness.
-fn commitment(coinbase: bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
+fn commitment(coinbase: &bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
     let scripts = coinbase.output.iter().rev().map(|output| output.script_pubkey.as_bytes());
     let committed =
         scripts.filter_map(|script| script.strip_prefix(&COMMITMENT)?.first_chunk::<32>()).next()?;
@@ -54,30 +81,10 @@ fn commitment(coinbase: bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
     (witness.len() == 1).then_some((*committed, reserved))
 }
 
-/// Collects the leaves of the witness tree and the coinbase.
-struct WitnessLeaves {
-    hashes: Vec<[u8; 32]>,
-    coinbase: Option<bitcoin::Transaction>,
-}
-
-impl Visitor for WitnessLeaves {
-    fn visit_transaction(&mut self, tx: &bsl::Transaction<'_>) -> std::ops::ControlFlow<()> {
-        if self.hashes.is_empty() {
-            // The coinbase holds the commitment, so its own leaf is fixed at zero.
-            self.coinbase = encode::deserialize(tx.as_ref()).ok();
-            self.hashes.push([0; 32]);
-        } else {
-            self.hashes.push(double_sha256(&[tx.as_ref()]));
-        }
-        std::ops::ControlFlow::Continue(())
-    }
-}
-
-fn double_sha256(parts: &[&[u8]]) -> [u8; 32] {
+fn double_sha256(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     let mut engine = sha256d::Hash::engine();
-    for part in parts {
-        engine.input(part);
-    }
+    engine.input(left);
+    engine.input(right);
     sha256d::Hash::from_engine(engine).to_byte_array()
 }
 

@@ -49,6 +49,19 @@ pub struct Spend {
     pub path: SpendPath,
 }
 
+/// The L1 outputs that the withdrawal announcements of a block name, existing or not.
+pub fn named_outpoints(block: &BlockMessages) -> impl Iterator<Item = OutPoint> {
+    block.txs.iter().flat_map(|tx| {
+        tx.outputs.iter().flat_map(|output| {
+            let records = match &output.content {
+                OutputContent::Withdrawal { announcement, .. } => announcement.records.as_slice(),
+                _ => &[],
+            };
+            records.iter().map(|record| OutPoint { txid: tx.txid, vout: u32::from(record.bitcoin_vout) })
+        })
+    })
+}
+
 /// A message in an OP_RETURN output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputMessage {

@@ -16,6 +16,12 @@ const MIN_BITS: usize = 1 << 16;
 /// Bits kept per member; one lookup in 16 of a full bitmap goes on to the hash set.
 const BITS_PER_MEMBER: usize = 16;
 
+/// The start of a txid in internal order, which names a place in bitmaps. Txids are hashes, so it is as good
+/// as a hash of its own.
+pub(super) fn prefix(txid: &[u8]) -> u32 {
+    txid.first_chunk::<4>().map_or(0, |start| u32::from_le_bytes(*start))
+}
+
 /// A set of outpoints, made for many lookups that miss. Empty, it costs one comparison per lookup.
 #[derive(Clone, Debug, Default)]
 pub struct WatchSet {
@@ -73,28 +79,31 @@ impl WatchSet {
 
     /// The member with this txid (32 bytes in internal order) and index, as they stand in an input.
     pub(super) fn find(&self, txid: &[u8], vout: u32) -> Option<OutPoint> {
-        if self.bitmap.is_empty() {
-            return None;
-        }
-        let (word, bit) = self.place(txid)?;
-        if self.bitmap[word] & bit == 0 {
+        if !self.may_hold(prefix(txid)) {
             return None;
         }
         let outpoint = OutPoint { txid: Txid::from_slice(txid).ok()?, vout };
         self.members.contains(&outpoint).then_some(outpoint)
     }
 
-    fn mark(&mut self, outpoint: &OutPoint) {
-        if let Some((word, bit)) = self.place(outpoint.txid.as_byte_array()) {
-            self.bitmap[word] |= bit;
+    /// Whether it may hold an output of a transaction whose txid starts like this.
+    pub(super) fn may_hold(&self, prefix: u32) -> bool {
+        if self.bitmap.is_empty() {
+            return false;
         }
+        let (word, bit) = self.place(prefix);
+        self.bitmap[word] & bit != 0
+    }
+
+    fn mark(&mut self, outpoint: &OutPoint) {
+        let (word, bit) = self.place(prefix(outpoint.txid.as_byte_array()));
+        self.bitmap[word] |= bit;
     }
 
     /// Word and bit of a txid. The bitmap must not be empty.
-    fn place(&self, txid: &[u8]) -> Option<(usize, u64)> {
-        let prefix = u64::from_le_bytes(*txid.first_chunk::<8>()?);
-        let index = prefix & (self.bitmap.len() as u64 * 64 - 1);
-        Some(((index / 64) as usize, 1 << (index % 64)))
+    fn place(&self, prefix: u32) -> (usize, u64) {
+        let index = u64::from(prefix) & (self.bitmap.len() as u64 * 64 - 1);
+        ((index / 64) as usize, 1 << (index % 64))
     }
 
     /// Makes a bitmap with room to double, from the members alone.

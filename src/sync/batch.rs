@@ -1,23 +1,31 @@
-//! A batch: fetch and scan blocks in parallel, apply them in order, commit.
+//! A batch: blocks are fetched and scanned in parallel, applied in order, and committed in runs.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bitcoin::{BlockHash, OutPoint};
-use rayon::prelude::*;
 
+use super::progress::Progress;
 use super::{Interrupt, Step, Sync, SyncError};
-use crate::chain::BlockId;
+use crate::chain::{BlockId, Source};
 use crate::kill::{self, Window};
 use crate::ledger::keys::KeyPart;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{ChangeSet, Table, Watched};
 use crate::ledger::{ApplyError, Overlay, ReadError, View, apply_block};
 use crate::protocol::Height;
-use crate::scan::{BlockFault, BlockMessages, RawBlock, WatchSet, scan_batch};
+use crate::scan::pipeline::{Blocks, Failure, Ordered, Scanned, Workers, scan_in_order};
+use crate::scan::{BlockFault, Scanner, WatchSet};
+use crate::stop::Stop;
 use crate::store::Store;
 
 /// Changed rows and events after which a run of blocks is committed, to bound its memory.
 const RUN_ROWS: usize = 20_000;
+const RUN_ROWS_SMALL: usize = 40;
+
+/// Time after which a run of blocks is committed, so that readers see the state move and a kill costs little.
+const RUN_TIME: Duration = Duration::from_secs(1);
 
 impl Sync {
     /// Applies the blocks of the best chain from `next` on, as many as a batch holds.
@@ -33,66 +41,35 @@ impl Sync {
         }
         let blocks: Vec<BlockId> =
             (next.0..).map(Height).zip(hashes).map(|(height, hash)| BlockId { height, hash }).collect();
-        let mut buffers = std::mem::take(&mut self.buffers);
-        let scanned = self.fetch(&blocks, &mut buffers).and_then(|fetched| {
-            kill::at(Window::BatchFetched);
-            self.scan(&blocks[..fetched], &buffers)
-        });
-        let bytes = buffers.iter().take(blocks.len()).map(|buffer| buffer.len() as u64).collect::<Vec<_>>();
-        self.buffers = buffers;
-        let messages = scanned?;
-        kill::at(Window::BatchScanned);
-        self.apply(&messages, &bytes, tip.map(|tip| tip.hash), best)?;
-        Ok(Step::Applied)
-    }
-
-    /// Fetches blocks in parallel; returns how many have come, from the first on. So a source that fails
-    /// now and then still brings every batch some blocks further; a block that did not come is met again as
-    /// the first of a batch. Blocks are begun in order, and none is begun after a failure: a node that is
-    /// away is not waited for block by block.
-    fn fetch(&self, blocks: &[BlockId], buffers: &mut [Vec<u8>]) -> Result<usize, Interrupt> {
-        let (source, stop) = (self.source.as_ref(), &self.stop);
-        let first: Mutex<Option<(usize, Interrupt)>> = Mutex::default();
-        let failure = || first.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = |(index, (block, buffer)): (usize, (&BlockId, &mut Vec<u8>))| {
-            if failure().is_some() {
-                return;
-            }
-            let fetched = match stop.requested() {
-                true => Err(Interrupt::Stopped),
-                false => source.fetch(*block, buffer).map_err(Interrupt::from),
-            };
-            if let Err(error) = fetched {
-                let mut first = failure();
-                if first.as_ref().is_none_or(|(lowest, _)| index < *lowest) {
-                    *first = Some((index, error));
-                }
-            }
+        let scanning = self.options.threads;
+        let workers = Workers { scanning, under_way: scanning.max(self.source.in_flight()) };
+        let scanner = Scanner::new(self.options.verify_blocks, self.store.rules().network);
+        let batch = Batch { source: self.source.as_ref(), blocks: &blocks, stop: &self.stop };
+        let mut applying = Applying {
+            store: &self.store,
+            watched: &self.watched,
+            undo_blocks: self.options.undo_blocks.map(std::num::NonZero::get),
+            stop: &self.stop,
+            progress: &mut self.progress,
+            best: best.height,
+            parent: tip.map(|tip| tip.hash),
+            done: 0,
         };
-        let in_order = blocks.iter().zip(buffers.iter_mut()).enumerate();
-        self.pool.install(|| in_order.par_bridge().for_each(one));
-        match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(blocks.len()),
-            Some((fetched, error)) if fetched == 0 || matches!(error, Interrupt::Stopped) => Err(error),
-            Some((fetched, _)) => Ok(fetched),
+        let end = scan_in_order(&batch, scanner, &self.watched, workers, |scanned| applying.all(scanned));
+        let done = applying.done;
+        if done > 0 {
+            self.suspect = None;
         }
-    }
-
-    fn scan(&mut self, blocks: &[BlockId], buffers: &[Vec<u8>]) -> Result<Vec<BlockMessages>, Interrupt> {
-        let raw: Vec<RawBlock<'_>> =
-            blocks.iter().zip(buffers).map(|(block, bytes)| RawBlock { hash: block.hash, bytes }).collect();
-        let results = self.pool.install(|| scan_batch(&raw, &self.watched));
-        let mut messages = Vec::with_capacity(results.len());
-        for (block, result) in blocks.iter().zip(results) {
-            match result {
-                Ok(scanned) => messages.push(scanned),
-                // The blocks before it are good and are applied; it is met again as the first of a batch.
-                Err(_) if !messages.is_empty() => break,
-                Err(fault) => return Err(self.doubt(*block, fault)),
-            }
+        match end {
+            Ok(()) => Ok(Step::Applied),
+            Err(End::Read(fatal)) => Err(fatal.into()),
+            Err(End::Interrupted(stopped @ Interrupt::Stopped)) => Err(stopped),
+            // So a source that fails now and then still brings every batch some blocks further; a block that
+            // did not come, or is not good, is met again as the first of a batch.
+            Err(_) if done > 0 => Ok(Step::Applied),
+            Err(End::Interrupted(interrupt)) => Err(interrupt),
+            Err(End::Fault(fault)) => Err(self.doubt(blocks[0], fault)),
         }
-        self.suspect = None;
-        Ok(messages)
     }
 
     /// What is to be done about a block whose bytes are not those that its hash stands for: they are read
@@ -104,60 +81,170 @@ impl Sync {
             _ => Interrupt::Retry(format!("{place}: {fault}")),
         }
     }
+}
 
-    /// Applies scanned blocks in order and commits them in runs.
-    fn apply(
-        &mut self,
-        messages: &[BlockMessages],
-        bytes: &[u64],
-        mut parent: Option<BlockHash>,
-        best: BlockId,
-    ) -> Result<(), Interrupt> {
-        let store = self.store.clone();
-        let run_rows = kill::size(RUN_ROWS, 40);
-        let mut rest = messages.iter().zip(bytes).peekable();
-        while rest.peek().is_some() {
-            let view = store.view();
-            let mut pending = Overlay::new(&view);
-            let mut run: Vec<(Height, ChangeSet)> = Vec::new();
-            let (mut rows, mut sizes) = (0, Vec::new());
-            while let Some((block, size)) = rest.next_if(|_| rows < run_rows && !self.stop.requested()) {
-                if parent.is_some_and(|parent| parent != block.prev_hash) {
-                    return Err(Interrupt::Retry("the best chain changed while it was read".into()));
-                }
-                let applied = match apply_block(&pending, store.rules(), block) {
-                    Ok(applied) => applied,
-                    Err(ApplyError::Read(e)) => return Err(e.into()),
-                    Err(e @ ApplyError::NotNext { .. }) => return Err(Interrupt::Retry(e.to_string())),
-                };
-                parent = Some(block.hash);
-                rows += applied.changes.len() + applied.events.len();
-                // No block looks back at the last one of a run, which may hold a snapshot of any size.
-                if rows < run_rows {
-                    pending.absorb(&applied.changes);
-                }
-                run.push((applied.tip.height, applied.changes));
-                sizes.push(*size);
-                kill::at(Window::BlockApplied);
+/// The blocks of a batch, as the scanner asks for them.
+struct Batch<'a> {
+    source: &'a dyn Source,
+    blocks: &'a [BlockId],
+    stop: &'a Stop,
+}
+
+impl Blocks for Batch<'_> {
+    type Error = Interrupt;
+
+    fn count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn hash(&self, index: usize) -> BlockHash {
+        self.blocks[index].hash
+    }
+
+    fn fetch<'a>(&'a self, index: usize, buf: &'a mut Vec<u8>) -> Result<&'a [u8], Interrupt> {
+        if self.stop.requested() {
+            return Err(Interrupt::Stopped);
+        }
+        self.source.fetch(self.blocks[index], buf)?;
+        kill::at(Window::BlockFetched);
+        Ok(buf)
+    }
+
+    fn can_read_ahead(&self) -> bool {
+        self.source.can_read_ahead()
+    }
+
+    fn read_ahead(&self, blocks: Range<usize>) {
+        self.source.read_ahead(&self.blocks[blocks]);
+    }
+}
+
+/// Why no more blocks of a batch are applied.
+enum End {
+    /// The block that comes next is not good.
+    Fault(BlockFault),
+    /// It did not come, or does not fit.
+    Interrupted(Interrupt),
+    /// The store failed.
+    Read(SyncError),
+}
+
+impl<E: Into<SyncError>> From<E> for End {
+    fn from(e: E) -> Self {
+        End::Read(e.into())
+    }
+}
+
+/// Applies scanned blocks in order and commits them in runs.
+struct Applying<'a> {
+    store: &'a Store,
+    watched: &'a RwLock<WatchSet>,
+    undo_blocks: Option<u32>,
+    stop: &'a Stop,
+    progress: &'a mut Progress,
+    /// Height of the source's best block.
+    best: Height,
+    /// The last applied block.
+    parent: Option<BlockHash>,
+    /// Blocks of the batch that have been committed.
+    done: usize,
+}
+
+/// Blocks that were applied and are not committed yet.
+#[derive(Default)]
+struct Run {
+    changes: Vec<(Height, ChangeSet)>,
+    /// Their lengths in bytes.
+    bytes: Vec<u64>,
+    /// Changed rows and events.
+    rows: usize,
+}
+
+impl Applying<'_> {
+    fn all(&mut self, scanned: &mut Ordered<'_, Batch<'_>>) -> Result<(), End> {
+        loop {
+            let (run, end) = self.apply_run(scanned);
+            let applied = run.changes.len();
+            if applied > 0 {
+                self.commit(run)?;
+                scanned.watching_all();
+                self.done += applied;
             }
-            store.commit(&run)?;
-            for ((height, changes), size) in run.iter().zip(sizes) {
-                follow_changes(&mut self.watched, &store, changes)?;
-                self.progress.applied(*height, best.height, size);
-            }
-            self.forget_old_undo()?;
-            kill::at(Window::RunDone);
-            if self.stop.requested() {
-                return Err(Interrupt::Stopped);
+            if let Some(end) = end {
+                return end;
             }
         }
+    }
+
+    /// Applies blocks until it is time to commit them; with the end of the batch, if it is reached.
+    fn apply_run(&mut self, scanned: &mut Ordered<'_, Batch<'_>>) -> (Run, Option<Result<(), End>>) {
+        let (store, run_rows) = (self.store, kill::size(RUN_ROWS, RUN_ROWS_SMALL));
+        let view = store.view();
+        let mut pending = Overlay::new(&view);
+        let (mut run, started) = (Run::default(), Instant::now());
+        while run.rows < run_rows && started.elapsed() < RUN_TIME {
+            if self.stop.requested() {
+                return (run, Some(Err(End::Interrupted(Interrupt::Stopped))));
+            }
+            let block = match scanned.next_block() {
+                None => return (run, Some(Ok(()))),
+                Some(Ok(block)) => block,
+                Some(Err(Failure::Fetch(interrupt))) => {
+                    return (run, Some(Err(End::Interrupted(interrupt))));
+                }
+                Some(Err(Failure::Fault(fault))) => return (run, Some(Err(End::Fault(fault)))),
+            };
+            kill::at(Window::BlockScanned);
+            if let Err(end) = self.apply(&mut pending, &block, &mut run) {
+                return (run, Some(Err(end)));
+            }
+            kill::at(Window::BlockApplied);
+        }
+        (run, None)
+    }
+
+    fn apply<V: View>(
+        &mut self,
+        pending: &mut Overlay<V>,
+        block: &Scanned,
+        run: &mut Run,
+    ) -> Result<(), End> {
+        let messages = &block.messages;
+        let retry = |reason: String| End::Interrupted(Interrupt::Retry(reason));
+        if self.parent.is_some_and(|parent| parent != messages.prev_hash) {
+            return Err(retry("the best chain changed while it was read".into()));
+        }
+        let applied = match apply_block(&*pending, self.store.rules(), messages) {
+            Ok(applied) => applied,
+            Err(ApplyError::Read(e)) => return Err(e.into()),
+            Err(e @ ApplyError::NotNext { .. }) => return Err(retry(e.to_string())),
+        };
+        self.parent = Some(messages.hash);
+        run.rows += applied.changes.len() + applied.events.len();
+        // No block looks back at the last one of a run, which may hold a snapshot of any size.
+        if run.rows < kill::size(RUN_ROWS, RUN_ROWS_SMALL) {
+            pending.absorb(&applied.changes);
+        }
+        run.changes.push((applied.tip.height, applied.changes));
+        run.bytes.push(block.bytes as u64);
+        Ok(())
+    }
+
+    fn commit(&mut self, run: Run) -> Result<(), SyncError> {
+        self.store.commit(&run.changes)?;
+        for ((height, changes), bytes) in run.changes.iter().zip(run.bytes) {
+            follow_changes(self.watched, self.store, changes)?;
+            self.progress.applied(*height, self.best, bytes);
+        }
+        self.forget_old_undo()?;
+        kill::at(Window::RunDone);
         Ok(())
     }
 
     /// Drops the undo records of blocks that are further from the tip than the user wants them kept.
     fn forget_old_undo(&self) -> Result<(), SyncError> {
-        if let (Some(kept), Some(tip)) = (self.options.undo_blocks, self.store.tip()?) {
-            self.store.forget_undo_below(Height((tip.height.0 + 1).saturating_sub(kept.get())))?;
+        if let (Some(kept), Some(tip)) = (self.undo_blocks, self.store.tip()?) {
+            self.store.forget_undo_below(Height((tip.height.0 + 1).saturating_sub(kept)))?;
         }
         Ok(())
     }
@@ -176,7 +263,7 @@ pub(super) fn load_watched(store: &Store) -> Result<WatchSet, ReadError> {
 
 /// Keeps the set in step with committed changes. Several exits may name one output.
 pub(super) fn follow_changes(
-    watched: &mut WatchSet,
+    watched: &RwLock<WatchSet>,
     store: &Store,
     changes: &ChangeSet,
 ) -> Result<(), ReadError> {
@@ -185,6 +272,7 @@ pub(super) fn follow_changes(
         return Ok(());
     }
     let view = store.view();
+    let mut watched = watched.write().unwrap_or_else(PoisonError::into_inner);
     for (output, _, _) in rows.keys() {
         let range = ((*output, 0, 0), (*output, u32::MAX, u8::MAX));
         let still_named = view.scan::<Watched>(&range.0, &range.1).next().transpose()?.is_some();

@@ -3,6 +3,8 @@
 //! Any depth, down to the block at the start height. Where undo records are kept for a limited number of
 //! blocks only, a deeper one drops everything and starts over, without anyone's help.
 
+use std::sync::RwLock;
+
 use super::status::{CLOSE, Phase};
 use super::{Interrupt, Sync, batch, short};
 use crate::chain::BlockId;
@@ -11,7 +13,6 @@ use crate::ledger::View;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::Blocks;
 use crate::protocol::Height;
-use crate::scan::WatchSet;
 
 /// Hashes that are asked for at once on the way down to the fork.
 const LOOK_BACK: u32 = 100;
@@ -62,7 +63,7 @@ impl Sync {
                 return Err(Interrupt::Stopped);
             }
             let changes = self.store.undo(height)?;
-            batch::follow_changes(&mut self.watched, &self.store, &changes)?;
+            batch::follow_changes(&self.watched, &self.store, &changes)?;
             kill::at(Window::UndoNext);
         }
         kill::at(Window::UndoDone);
@@ -82,7 +83,7 @@ impl Sync {
         self.problem(Some(reason));
         self.store.reset()?;
         kill::at(Window::ResetDone);
-        self.watched = WatchSet::new();
+        self.watched = RwLock::default();
         Ok(())
     }
 

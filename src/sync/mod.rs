@@ -9,11 +9,12 @@
 mod back_off;
 mod batch;
 mod fork;
+mod positions;
 mod progress;
 pub mod status;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
@@ -24,7 +25,7 @@ use crate::kill::{self, Window};
 use crate::ledger::ReadError;
 use crate::ledger::records::TipRecord;
 use crate::protocol::{Height, StateHash};
-use crate::scan::{BlockFault, WatchSet};
+use crate::scan::{BlockFault, VerifyBlocks, WatchSet};
 use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 
@@ -55,14 +56,6 @@ pub enum SyncError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The thread pool could not be made.
-    #[error("cannot start {threads} threads: {reason}")]
-    Threads {
-        /// How many.
-        threads: usize,
-        /// What the system said.
-        reason: String,
-    },
 }
 
 impl From<ReadError> for SyncError {
@@ -99,9 +92,11 @@ impl From<SourceError> for Interrupt {
 /// How to synchronise.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Threads that fetch and scan.
+    /// Threads that scan.
     pub threads: usize,
-    /// Most blocks that are fetched and scanned at once. Changes speed and memory, never a result.
+    /// How much of every block is proven.
+    pub verify_blocks: VerifyBlocks,
+    /// Blocks after which the source is asked for its best chain again. Changes speed, never a result.
     pub batch_blocks: usize,
     /// Blocks whose undo records are kept, counted from the tip; all, if `None`. A reorganisation that
     /// goes deeper rebuilds the state from the start height.
@@ -109,9 +104,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Blocks in a batch unless a test asks for another number: a few for each thread, and at most
-    /// 256 MB of blocks in memory.
-    pub const BATCH_BLOCKS: usize = 64;
+    /// Blocks in a batch unless a test asks for another number: about a second's work.
+    pub const BATCH_BLOCKS: usize = 2_000;
 }
 
 /// What was done.
@@ -144,13 +138,11 @@ pub enum End {
 pub struct Sync {
     store: Arc<Store>,
     source: Box<dyn Source>,
-    watched: WatchSet,
-    pool: rayon::ThreadPool,
+    watched: RwLock<WatchSet>,
     options: Options,
     status: watch::Sender<SyncStatus>,
     stop: Stop,
     progress: Progress,
-    buffers: Vec<Vec<u8>>,
     /// A block whose bytes were found wrong when it was last read.
     suspect: Option<BlockHash>,
     back_off: BackOff,
@@ -161,30 +153,22 @@ impl Sync {
     /// Prepares to bring `store` up to date from `source`.
     pub fn new(
         store: Arc<Store>,
-        source: Box<dyn Source>,
+        mut source: Box<dyn Source>,
         options: Options,
         status: watch::Sender<SyncStatus>,
         stop: Stop,
     ) -> Result<Sync, SyncError> {
-        let threads = options.threads;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|n| format!("scan-{n}"))
-            .build()
-            .map_err(|e| SyncError::Threads { threads, reason: e.to_string() })?;
-        let watched = batch::load_watched(&store)?;
-        let buffers = vec![Vec::new(); options.batch_blocks.max(1)];
+        source.keep_with(Arc::new(positions::InStore(store.clone())));
+        let watched = RwLock::new(batch::load_watched(&store)?);
         let (progress, started) = (Progress::new(), Instant::now());
         Ok(Sync {
             store,
             source,
             watched,
-            pool,
             options,
             status,
             stop,
             progress,
-            buffers,
             suspect: None,
             back_off: BackOff::default(),
             started,
@@ -204,8 +188,6 @@ impl Sync {
     ) -> Result<End, SyncError> {
         let end = self.advance(enough);
         self.progress.finish();
-        // At the tip one block at a time is read; the memory of a whole batch is not needed any more.
-        self.buffers.iter_mut().for_each(|buffer| *buffer = Vec::new());
         self.note_end(end)
     }
 

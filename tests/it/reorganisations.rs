@@ -11,6 +11,7 @@ use btkn_indexer::check::check;
 use btkn_indexer::ledger::records::TipRecord;
 use btkn_indexer::ledger::{Entities, EntityConfig, EntityKey, Rules};
 use btkn_indexer::protocol::{Height, Network, PubKey};
+use btkn_indexer::scan::VerifyBlocks;
 use btkn_indexer::stop::Stop;
 use btkn_indexer::store::Store;
 use btkn_indexer::sync::status::SyncStatus;
@@ -41,7 +42,12 @@ fn sync_until(stop: Stop, blocks: &Path, store: &Arc<Store>, undo_blocks: Option
     let (sender, status) = watch::channel(SyncStatus::starting());
     let files = BlockFiles::open(blocks, Network::Regtest).unwrap();
     let source = Box::new(Watched { files, status, seen: seen.clone() });
-    let options = Options { threads: 1, batch_blocks: 8, undo_blocks: undo_blocks.and_then(NonZeroU32::new) };
+    let options = Options {
+        threads: 1,
+        batch_blocks: 8,
+        undo_blocks: undo_blocks.and_then(NonZeroU32::new),
+        verify_blocks: VerifyBlocks::Merkle,
+    };
     (Sync::new(store.clone(), source, options, sender, stop).unwrap(), seen)
 }
 

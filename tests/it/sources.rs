@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use btkn_indexer::chain::{Auth, BlockFiles, Node, NodeConfig, NodeWithFiles, Source};
 use btkn_indexer::protocol::Network;
+use btkn_indexer::scan::VerifyBlocks;
 use btkn_indexer::stop::Stop;
 use btkn_indexer::store::Store;
 use btkn_indexer::sync::status::SyncStatus;
@@ -17,7 +18,7 @@ fn sync_in_process(bench: &Bench, name: &str, source: Box<dyn Source>, threads: 
     let rules = Store::open_read_only(&bench.data_dir("files")).unwrap().rules().clone();
     let store = Arc::new(Store::open(&bench.data_dir(name), &rules).unwrap());
     let (status, _) = tokio::sync::watch::channel(SyncStatus::starting());
-    let options = Options { threads, batch_blocks, undo_blocks: None };
+    let options = Options { threads, batch_blocks, undo_blocks: None, verify_blocks: VerifyBlocks::Merkle };
     let mut sync = Sync::new(store, source, options, status, Stop::new()).unwrap();
     assert_eq!(sync.catch_up().unwrap(), End::Done);
 }

@@ -11,6 +11,7 @@ use bitcoin::BlockHash;
 use btkn_indexer::chain::BlockFiles;
 use btkn_indexer::ledger::{Overlay, Rules, apply_block};
 use btkn_indexer::protocol::Height;
+use btkn_indexer::scan::VerifyBlocks;
 use btkn_indexer::scan::messages::BlockMessages;
 use btkn_indexer::stop::Stop;
 use btkn_indexer::store::Store;
@@ -130,7 +131,7 @@ fn sync(data_dir: &Path, chain: &Chain, threads: usize, batch_blocks: usize) -> 
     let store = Arc::new(open(data_dir, &chain.rules));
     let source = Box::new(BlockFiles::open(&chain.blocks_dir, chain.rules.network).expect("block files"));
     let (status, _) = tokio::sync::watch::channel(SyncStatus::starting());
-    let options = Options { threads, batch_blocks, undo_blocks: None };
+    let options = Options { threads, batch_blocks, undo_blocks: None, verify_blocks: VerifyBlocks::Merkle };
     let mut sync = Sync::new(store.clone(), source, options, status, Stop::new()).expect("a thread pool");
     assert_eq!(sync.catch_up().expect("a good chain"), End::Done);
     store.tip().expect("a readable tip").map(|tip| tip.hash)

@@ -3,6 +3,7 @@
 mod files;
 mod node;
 mod node_with_files;
+mod positions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@
 mod faults;
 mod generate;
 mod hostile;
+mod pipeline;
+mod proofs;
 mod vectors;
 
 use std::collections::HashSet;

@@ -60,6 +60,9 @@ fn decoding_allocates_at_most_a_small_multiple_of_its_input() {
     for (_, bytes) in dense::blocks() {
         block(&bytes);
     }
+    for (_, bytes) in dense::chunks() {
+        chunk(&bytes);
+    }
     let mut broken = Vec::new();
     for limit in LIMITS {
         let mut worst = (0.0, String::new());

@@ -189,8 +189,8 @@ impl Harness {
             }
             let batches = applied.div_ceil(8);
             windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
-            windows.extend([(Window::BatchFetched, batches), (Window::BatchScanned, batches)]);
-            windows.push((Window::BlockApplied, applied));
+            let blocks = [Window::BlockFetched, Window::BlockScanned, Window::BlockApplied];
+            windows.extend(blocks.map(|window| (window, applied)));
             let commits = [Window::CommitBefore, Window::CommitAfter, Window::RunDone];
             windows.extend(commits.map(|window| (window, batches)));
         }
