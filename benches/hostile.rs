@@ -7,31 +7,19 @@
 //! of the cases to measure. Linux only: times and memory are read from /proc.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use btkn_testkit::hostile::{self, Case, FULL, ORDINARY, Scene};
+use btkn_testkit::measure::{Use, wait};
 use btkn_testkit::write_blocks;
 
 /// TTXOs that the scene declares: enough for every announcement of a block to name another.
 const TTXOS: usize = 7_000;
 
-/// How often the memory of a process is looked at.
-const LOOK: Duration = Duration::from_millis(5);
-
 /// What one chain cost.
 struct Cost {
     use_of: Use,
     disk: u64,
-}
-
-/// What a process used.
-#[derive(Clone, Copy, Default)]
-struct Use {
-    /// Processor time of all threads, in seconds.
-    seconds: f64,
-    /// The most memory that it had, in KiB.
-    peak: u64,
 }
 
 fn main() {
@@ -46,7 +34,7 @@ fn main() {
     println!("|---|---|---|---|---|");
     let print = |case: &Case, cost: &Cost| {
         let per_block =
-            |cost: &Cost| (cost.use_of.seconds - none.use_of.seconds).max(0.0) * 1000.0 / f64::from(blocks);
+            |cost: &Cost| (cost.use_of.cpu - none.use_of.cpu).max(0.0) * 1000.0 / f64::from(blocks);
         let ratio = per_block(cost) / per_block(&ordinary);
         let disk = cost.disk.saturating_sub(none.disk) / u64::from(blocks);
         let (time, peak) = (per_block(cost), cost.use_of.peak / 1024);
@@ -74,38 +62,10 @@ fn measure(scene: &Scene, case: Option<&Case>, blocks: u32) -> Cost {
         command.stdout(Stdio::null()).env("BTKN_LOG", "warn");
         command.spawn().expect("btkn starts")
     };
-    let use_of = wait(sync());
+    let use_of = wait(&mut sync(), None);
     // Opening it again moves what is in the log to table files.
-    wait(sync());
+    wait(&mut sync(), None);
     Cost { use_of, disk: size(&data_dir) }
-}
-
-/// Waits for the end of a process, and looks at it until then.
-fn wait(mut child: Child) -> Use {
-    let mut seen = Use::default();
-    loop {
-        seen = look(child.id()).unwrap_or(seen);
-        if let Some(ended) = child.try_wait().expect("the child can be waited for") {
-            assert!(ended.success(), "{ended}");
-            return seen;
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
-/// What a process has used so far; `None` once it has ended.
-fn look(pid: u32) -> Option<Use> {
-    /// Of the clock in /proc; the same on every Linux that Rust runs on.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
-    let status = read("status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let peak = peak.trim().strip_suffix(" kB")?.parse().ok()?;
-    // Behind the name, which stands in parentheses, user and system time are the 12th and 13th field.
-    let stat = read("stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some(Use { seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND, peak })
 }
 
 fn size(dir: &Path) -> u64 {

@@ -24,19 +24,22 @@
 //! ```
 //!
 //! [`fake_node`] stands in for a node that misbehaves; [`hostile`] makes blocks that are meant to do harm;
-//! [`fuzz`] holds what the fuzz targets run.
+//! [`fuzz`] holds what the fuzz targets run; [`bench_chain`] makes gigabytes of realistic blocks to measure with.
 //!
 //! Everything here panics with a message when something does not work: a test has no better answer.
 #![allow(clippy::missing_panics_doc)]
 
+pub mod bench_chain;
 mod coins;
 pub mod fake_node;
 pub mod fuzz;
 pub mod hostile;
 mod inscribe;
 mod keys;
+pub mod measure;
 mod mined;
 mod node;
+mod noise;
 mod regtest;
 mod snapshot;
 mod spark;

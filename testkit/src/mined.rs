@@ -18,15 +18,27 @@ use bitcoin::{
 /// no outputs for the coinbase.
 pub const OVERHEAD: usize = 2_000;
 
-/// Mines a block with these transactions on top of `parent`; `outputs` are further outputs of its coinbase.
-pub fn mine_on(parent: &Header, height: u32, outputs: Vec<TxOut>, mut txs: Vec<Transaction>) -> Block {
+/// Mines a block with these transactions on top of `parent`, ten minutes later; `outputs` are further
+/// outputs of its coinbase.
+pub fn mine_on(parent: &Header, height: u32, outputs: Vec<TxOut>, txs: Vec<Transaction>) -> Block {
+    mine_at(parent, parent.time + 600, height, outputs, txs)
+}
+
+/// The same with another time, in Unix seconds.
+pub(crate) fn mine_at(
+    parent: &Header,
+    time: u32,
+    height: u32,
+    outputs: Vec<TxOut>,
+    mut txs: Vec<Transaction>,
+) -> Block {
     txs.insert(0, coinbase(height, outputs));
     let mut block = Block {
         header: Header {
             version: Version::from_consensus(4),
             prev_blockhash: parent.block_hash(),
             merkle_root: TxMerkleNode::all_zeros(),
-            time: parent.time + 600,
+            time,
             bits: parent.bits,
             nonce: 0,
         },

@@ -36,11 +36,18 @@ pub struct NodeOptions {
     xor_key: Option<[u8; 8]>,
     blocks_from: Option<PathBuf>,
     mock_time: Option<u64>,
+    patience: Duration,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        NodeOptions { args: Vec::new(), xor_key: None, blocks_from: None, mock_time: Some(Node::START_TIME) }
+        NodeOptions {
+            args: Vec::new(),
+            xor_key: None,
+            blocks_from: None,
+            mock_time: Some(Node::START_TIME),
+            patience: START_TIMEOUT,
+        }
     }
 }
 
@@ -67,6 +74,12 @@ impl NodeOptions {
     pub fn blocks_from(mut self, dir: impl Into<PathBuf>) -> Self {
         self.blocks_from = Some(dir.into());
         self.mock_time = None;
+        self
+    }
+
+    /// Waits longer until the node is up, which takes minutes where it has gigabytes to index.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -135,6 +148,11 @@ impl Node {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The port of the RPC and REST interfaces.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether the node was started and not stopped.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
@@ -171,6 +189,12 @@ impl Node {
             let _ = running.child.kill();
             let _ = running.child.wait();
         }
+    }
+
+    /// Starts a stopped node again, on the same port and directory, with one more argument.
+    pub fn start_again_with(&mut self, arg: impl Into<String>) {
+        self.options.args.push(arg.into());
+        self.start_again();
     }
 
     /// Starts a stopped node again, on the same port and directory.
@@ -237,7 +261,7 @@ impl Node {
     }
 
     fn wait_until_up(&self, mut child: Child, stderr: &Path) -> Result<Running, String> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + self.options.patience;
         loop {
             if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
                 let said = std::fs::read_to_string(stderr).unwrap_or_default();
@@ -246,7 +270,7 @@ impl Node {
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("no answer within {} s", START_TIMEOUT.as_secs()));
+                return Err(format!("no answer within {} s", self.options.patience.as_secs()));
             }
             std::thread::sleep(Duration::from_millis(20));
             // Credentials are read when the client is made, so the cookie has to be there by then.

@@ -89,6 +89,38 @@ impl Withdrawal {
     }
 }
 
+/// The outputs of a withdrawal whose transaction is yet to be made.
+pub(crate) struct Draft {
+    /// They have to be the first ones of the transaction.
+    pub(crate) outputs: Vec<TxOut>,
+    ttxos: Vec<Ttxo>,
+    announcement: WithdrawalAnnouncement,
+    holders: Vec<Option<Keypair>>,
+}
+
+impl Draft {
+    /// The bonds of these exits, their announcement, and `more` scripts of value zero.
+    pub(crate) fn new(spark: &Spark, exits: &[Exit], more: &[ScriptBuf]) -> Self {
+        let announcement = spark.announcement(exits);
+        let mut outputs: Vec<TxOut> = exits
+            .iter()
+            .map(|exit| TxOut { value: Amount::from_sat(exit.value), script_pubkey: exit.script.clone() })
+            .collect();
+        let silent = |script: &ScriptBuf| TxOut { value: Amount::ZERO, script_pubkey: script.clone() };
+        outputs.push(silent(&announcement.script()));
+        outputs.extend(more.iter().map(silent));
+        let ttxos: Vec<Ttxo> = exits.iter().map(|exit| exit.ttxo).collect();
+        let holders = ttxos.iter().map(|ttxo| spark.holder(&ttxo.owner)).collect();
+        Draft { outputs, ttxos, announcement, holders }
+    }
+
+    /// The withdrawal, in the transaction that begins with its outputs.
+    pub(crate) fn within(self, tx: Transaction) -> Withdrawal {
+        let Draft { ttxos, announcement, holders, .. } = self;
+        Withdrawal { tx, ttxos, announcement, holders }
+    }
+}
+
 impl Spark {
     /// The announcement of these exits: the record of exit `n` names output `n` unless it was told
     /// otherwise. The owner of the first one signs over withdrawal signatures of the entity.
@@ -130,18 +162,9 @@ impl Regtest {
     /// The same with more output scripts of value zero behind the announcement, such as another
     /// announcement (see [`Spark::announcement`]) that names the same bonds.
     pub fn withdraw_with(&mut self, spark: &Spark, exits: &[Exit], more: &[ScriptBuf]) -> Withdrawal {
-        let announcement = spark.announcement(exits);
-        let mut outputs: Vec<TxOut> = exits
-            .iter()
-            .map(|exit| TxOut { value: Amount::from_sat(exit.value), script_pubkey: exit.script.clone() })
-            .collect();
-        let silent = |script: &ScriptBuf| TxOut { value: Amount::ZERO, script_pubkey: script.clone() };
-        outputs.push(silent(&announcement.script()));
-        outputs.extend(more.iter().map(silent));
-        let tx = self.pay(outputs);
-        let ttxos: Vec<Ttxo> = exits.iter().map(|exit| exit.ttxo).collect();
-        let holders = ttxos.iter().map(|ttxo| spark.holder(&ttxo.owner)).collect();
-        Withdrawal { tx, ttxos, announcement, holders }
+        let mut draft = Draft::new(spark, exits, more);
+        let tx = self.pay(std::mem::take(&mut draft.outputs));
+        draft.within(tx)
     }
 
     /// The transaction with which the operators revoke an exit.
@@ -156,37 +179,42 @@ impl Regtest {
 
     /// One transaction that spends several bonds, one per input.
     pub fn spend_bonds(&self, bonds: &[(&Withdrawal, usize, BondSpend)]) -> Transaction {
-        let prevouts: Vec<TxOut> = bonds.iter().map(|(from, record, _)| from.bond(*record)).collect();
-        let inputs = bonds.iter().map(|(from, record, how)| {
-            let blocks = u16::try_from(from.ttxos[*record].locktime).expect("a relative lock has 16 bits");
-            let sequence = match how {
-                BondSpend::Claim => Sequence::from_height(blocks),
-                BondSpend::Justice | BondSpend::JusticeWithAnnex => Sequence::MAX,
-            };
-            spend(from.outpoint(*record), sequence)
-        });
-        let value: Amount = prevouts.iter().map(|bond| bond.value).sum();
-        let value = value.checked_sub(BOND_FEE).unwrap_or(Amount::ZERO);
-        let output = TxOut { value, script_pubkey: Purse::script() };
-        let mut tx = transaction(inputs.collect(), vec![output]);
-        for (input, (from, record, how)) in bonds.iter().enumerate() {
-            let witness = match how {
-                BondSpend::Justice => justice_witness(&tx, input, &prevouts, &from.ttxos[*record], None),
-                BondSpend::JusticeWithAnnex => {
-                    let annex = [0x50, 0xb7];
-                    justice_witness(&tx, input, &prevouts, &from.ttxos[*record], Some(&annex))
-                }
-                BondSpend::Claim => {
-                    let owner = from.holders[*record].expect("the owner is a holder of the model");
-                    claim_witness(&tx, input, &prevouts, &from.ttxos[*record], &owner)
-                }
-            };
-            for element in witness {
-                tx.input[input].witness.push(element);
-            }
-        }
-        tx
+        spend_bonds(bonds, Purse::script())
     }
+}
+
+/// One transaction that spends several bonds, one per input, to a script.
+pub(crate) fn spend_bonds(bonds: &[(&Withdrawal, usize, BondSpend)], to: ScriptBuf) -> Transaction {
+    let prevouts: Vec<TxOut> = bonds.iter().map(|(from, record, _)| from.bond(*record)).collect();
+    let inputs = bonds.iter().map(|(from, record, how)| {
+        let blocks = u16::try_from(from.ttxos[*record].locktime).expect("a relative lock has 16 bits");
+        let sequence = match how {
+            BondSpend::Claim => Sequence::from_height(blocks),
+            BondSpend::Justice | BondSpend::JusticeWithAnnex => Sequence::MAX,
+        };
+        spend(from.outpoint(*record), sequence)
+    });
+    let value: Amount = prevouts.iter().map(|bond| bond.value).sum();
+    let value = value.checked_sub(BOND_FEE).unwrap_or(Amount::ZERO);
+    let output = TxOut { value, script_pubkey: to };
+    let mut tx = transaction(inputs.collect(), vec![output]);
+    for (input, (from, record, how)) in bonds.iter().enumerate() {
+        let witness = match how {
+            BondSpend::Justice => justice_witness(&tx, input, &prevouts, &from.ttxos[*record], None),
+            BondSpend::JusticeWithAnnex => {
+                let annex = [0x50, 0xb7];
+                justice_witness(&tx, input, &prevouts, &from.ttxos[*record], Some(&annex))
+            }
+            BondSpend::Claim => {
+                let owner = from.holders[*record].expect("the owner is a holder of the model");
+                claim_witness(&tx, input, &prevouts, &from.ttxos[*record], &owner)
+            }
+        };
+        for element in witness {
+            tx.input[input].witness.push(element);
+        }
+    }
+    tx
 }
 
 fn justice_witness(

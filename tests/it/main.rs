@@ -4,6 +4,7 @@
 // What fails in a helper of a test is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bench_chain;
 mod cli;
 mod cli_run;
 mod damage;

@@ -4,9 +4,10 @@ use bitcoin::Transaction;
 use btkn_indexer::protocol::manifest::{Manifest, SignedManifest};
 use btkn_indexer::protocol::{ChunkHash, Signature};
 
-use super::{Noise, Scene, fill, payment, reveal, transaction};
+use super::{Scene, fill, payment, reveal, transaction};
 use crate::inscribe::Envelope;
 use crate::keys::keypair;
+use crate::noise::Noise;
 
 /// Envelopes in an input of a transaction.
 const TOGETHER: usize = 20;

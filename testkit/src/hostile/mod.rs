@@ -10,7 +10,7 @@ mod witnesses;
 use bitcoin::absolute::LockTime;
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
-use bitcoin::hashes::{Hash, sha256};
+use bitcoin::hashes::Hash;
 use bitcoin::{
     Amount, Block, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness, transaction,
 };
@@ -19,6 +19,7 @@ use btkn_indexer::protocol::Height;
 use btkn_indexer::protocol::ttxo::Ttxo;
 
 use crate::mined::{OVERHEAD, mine_on};
+use crate::noise::Noise;
 use crate::snapshot::Snapshot;
 use crate::spark::{Spark, Token};
 
@@ -151,46 +152,6 @@ impl Scene {
 fn publication(snapshot: &Snapshot) -> Transaction {
     let script = snapshot.envelopes().iter().flat_map(|envelope| envelope.script().into_bytes()).collect();
     transaction(vec![reveal(&mut Noise::new("publication", 0), script)], vec![payment(0)])
-}
-
-/// Bytes that look random and are the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn new(name: &str, seed: u64) -> Self {
-        let hash = sha256::Hash::hash(&[name.as_bytes(), &seed.to_le_bytes()].concat());
-        Noise(u64::from_le_bytes(*hash.as_byte_array().first_chunk().expect("32 bytes")))
-    }
-
-    /// Splitmix64.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(len);
-        bytes
-    }
-
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        *self.bytes(N).first_chunk().expect("as many as asked for")
-    }
 }
 
 /// The strings that the indexer looks for, over and over, up to a length.

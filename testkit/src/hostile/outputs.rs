@@ -7,8 +7,9 @@ use btkn_indexer::protocol::op_return::{TOKEN_HEADER, WITHDRAWAL_HEADER};
 use btkn_indexer::protocol::withdrawal::{WithdrawalAnnouncement, WithdrawalRecord};
 use btkn_indexer::protocol::{PubKey, Signature, SparkOutPoint, SparkTxHash};
 
-use super::{Noise, Scene, fill, input, names, output, payment, push, reveal, transaction};
+use super::{Scene, fill, input, names, output, payment, push, reveal, transaction};
 use crate::keys::pubkey;
+use crate::noise::Noise;
 use crate::spark::Token;
 
 /// Most records of an announcement.

@@ -2,7 +2,8 @@
 
 use bitcoin::{Transaction, TxIn, Witness};
 
-use super::{Noise, Scene, fill, input, names, payment, push, reveal, transaction};
+use super::{Scene, fill, input, names, payment, push, reveal, transaction};
+use crate::noise::Noise;
 
 /// Start of an envelope.
 const OPEN: &[u8] = b"\x00\x63\x03ord";
