@@ -4,6 +4,7 @@
 mod faults;
 mod generate;
 mod hostile;
+mod mainnet;
 mod pipeline;
 mod proofs;
 mod vectors;
