@@ -1,7 +1,8 @@
 # Build, run and test btkn-indexer. `make help` lists the targets.
 #
 # The build goes to $CARGO_TARGET_DIR where that is set, in CI (CI=true) to the user's cache directory,
-# so that a second run is quick, and to ./target otherwise. Only the dev profile is built.
+# so that a second run is quick, and to ./target otherwise. Only the dev profile is built,
+# but for benchmarks.
 
 ifeq ($(origin CARGO_TARGET_DIR),undefined)
 ifeq ($(CI),true)
@@ -10,14 +11,19 @@ endif
 endif
 
 .DEFAULT_GOAL := help
+# Where the chain of `make bench` is, and how many megabytes of traffic it has.
+BENCH_DIR ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/bench-chain
+BENCH_MB ?= 2000
+export BENCH_DIR BENCH_MB
+
 # Of `make kill-test`: how many kills at least, and the seed of a run that is to be repeated.
 KILLS ?= 2000
 SEED ?=
 
-.PHONY: help run test kill-test lint fmt fixture fuzz deny bench doc
+.PHONY: help run test kill-test lint fmt fixture fuzz deny bench-chain bench bench-latency bench-parts doc
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 run: ## build, recover the fixture chain from its block files, and serve it on 127.0.0.1:3080
 	@scripts/prepare
@@ -52,9 +58,21 @@ deny: ## licences, bans and sources of the dependencies (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "install it first: cargo install cargo-deny --locked" >&2; exit 2; }
 	cargo deny check licenses bans sources
 
-bench: ## benchmarks, in the release profile
+bench-chain: ## write the block files that `make bench` reads: BENCH_MB=2000 megabytes, BENCH_DIR=
 	@scripts/prepare
-	cargo bench
+	cargo bench --bench end_to_end -- chain
+
+bench: ## sync that chain from files, REST and RPC, beside the limits; writes docs/performance.md
+	@scripts/prepare test
+	BITCOIND="$$(scripts/bitcoind)" cargo bench --bench end_to_end
+
+bench-latency: ## from a node's new block to the answer of the API; writes docs/performance.md
+	@scripts/prepare test
+	BITCOIND="$$(scripts/bitcoind)" cargo bench --bench tip_latency
+
+bench-parts: ## the scanner, the file reader, point reads, activation and undo, each beside its limit
+	@scripts/prepare
+	cargo bench --bench scan --bench files --bench reads --bench ledger --bench protocol
 
 doc: ## the documentation of the library
 	@scripts/prepare
