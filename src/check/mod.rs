@@ -8,6 +8,7 @@
 //! without the blocks is whether the events themselves are right.
 
 mod derive;
+mod indexes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,6 +105,9 @@ pub fn check(store: &Store) -> Result<Report, StoreError> {
     derive::check_tokens(&view, store.rules(), &mut report)?;
     derive::check_exits(&view, &mut report)?;
     derive::check_ttxos(&view, &mut report)?;
+    indexes::check_tokens(&view, &mut report)?;
+    indexes::check_holders_and_exits(&view, &mut report)?;
+    indexes::check_activities(&view, &mut report)?;
     Ok(report)
 }
 

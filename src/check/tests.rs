@@ -1,7 +1,10 @@
 use super::*;
 use crate::ledger::keys::EntityIndex;
 use crate::ledger::records::{Balance, ChunkBody, Unit};
-use crate::ledger::tables::{Balances, ChunkBodies, Holders, Maturing, Standing, Supply, Watched};
+use crate::ledger::tables::{
+    Activities, Balances, ChunkBodies, ExitsByEntity, ExitsByOwner, ExitsByToken, HolderCounts, Holders,
+    HoldersByAmount, IssuerTokens, Maturing, Standing, Supply, TokenNames, Totals, Watched,
+};
 use crate::ledger::tests::scenario::{Chain, Tx, sign};
 use crate::ledger::tests::vectors::published_chain;
 use crate::ledger::view::Empty;
@@ -66,7 +69,8 @@ fn a_wrong_balance_is_found() {
     let (key, balance) = first::<Balances>(&store);
     let wrong = Balance { available: balance.available.checked_add(Amount(1)).unwrap(), ..balance };
     tamper::<Balances>(&store, key, Some(wrong));
-    assert_eq!(tables(&store), ["balances"]);
+    // Its place by amount is another one, too.
+    assert_eq!(tables(&store), ["balances", "holders_by_amount", "holders_by_amount"]);
 }
 
 #[test]
@@ -76,6 +80,40 @@ fn missing_and_surplus_rows_of_indexes_are_found() {
     tamper::<Maturing>(&store, (Height(1), first::<Standing>(&store).1), Some(Unit));
     tamper::<Watched>(&store, first::<Watched>(&store).0, None);
     assert_eq!(tables(&store), ["watched", "maturing", "holders"]);
+}
+
+#[test]
+fn missing_and_wrong_rows_for_readers_are_found() {
+    type Damage = (&'static str, fn(&Store));
+    fn lost<T: Table>() -> Damage {
+        (T::NAME, |store| tamper::<T>(store, first::<T>(store).0, None))
+    }
+    let cases = [
+        lost::<HoldersByAmount>(),
+        lost::<HolderCounts>(),
+        lost::<Totals>(),
+        lost::<TokenNames>(),
+        lost::<IssuerTokens>(),
+        lost::<ExitsByOwner>(),
+        lost::<ExitsByToken>(),
+        lost::<ExitsByEntity>(),
+        lost::<Activities>(),
+        (HolderCounts::NAME, |store| {
+            let (token, count) = first::<HolderCounts>(store);
+            tamper::<HolderCounts>(store, token, Some(count + 1));
+        }),
+        (Totals::NAME, |store| {
+            let (key, mut totals) = first::<Totals>(store);
+            std::mem::swap(&mut totals.exiting, &mut totals.claimed);
+            totals.holders += 1;
+            tamper::<Totals>(store, key, Some(totals));
+        }),
+    ];
+    for (table, damage) in cases {
+        let (_dir, store) = database();
+        damage(&store);
+        assert_eq!(tables(&store), [table]);
+    }
 }
 
 #[test]

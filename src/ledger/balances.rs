@@ -28,12 +28,14 @@ impl WideAmount {
         if self.high > 0 { Amount(u128::MAX) } else { self.low }
     }
 
-    fn add(self, amount: Amount) -> Option<WideAmount> {
+    /// The sum; `None` above 2^192 - 1.
+    pub(super) fn add(self, amount: Amount) -> Option<WideAmount> {
         let (low, carry) = self.low.0.overflowing_add(amount.0);
         Some(WideAmount { high: self.high.checked_add(u64::from(carry))?, low: Amount(low) })
     }
 
-    fn sub(self, amount: Amount) -> Option<WideAmount> {
+    /// The difference; `None` below zero.
+    pub(super) fn sub(self, amount: Amount) -> Option<WideAmount> {
         let (low, borrow) = self.low.0.overflowing_sub(amount.0);
         Some(WideAmount { high: self.high.checked_sub(u64::from(borrow))?, low: Amount(low) })
     }
@@ -156,6 +158,11 @@ fn write_balance<V: View>(
 }
 
 impl Balance {
+    /// What the owner holds and has not claimed, capped at 2^128 - 1.
+    pub fn holding(&self) -> Amount {
+        self.exiting.add(self.available).map_or(Amount(u128::MAX), WideAmount::capped)
+    }
+
     /// With an amount added to one of its sums; `None` if that overflows.
     pub(crate) fn with(mut self, share: Share, amount: Amount) -> Option<Balance> {
         match share {

@@ -64,6 +64,7 @@ pub fn apply_block<V: View>(view: V, rules: &Rules, messages: &BlockMessages) ->
     }
     block.mature_exits()?;
     let tip = block.finish(messages, previous)?;
+    block.index_changes()?;
     Ok(Applied { changes: block.state.into_changes(), tip, events: block.events })
 }
 

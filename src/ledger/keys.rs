@@ -3,13 +3,16 @@
 //! Integers are big-endian. The derived order of every key type equals the order of its bytes, which the
 //! merge of pending changes with stored rows relies on; a test holds it.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, OutPoint};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::protocol::{
-    ChunkHash, DisplayTxid, Height, ManifestId, OwnerKey, ParseHexError, SparkOutPoint, SparkTxHash, TokenId,
+    Amount, ChunkHash, DisplayTxid, Height, ManifestId, OwnerKey, ParseHexError, SparkOutPoint, SparkTxHash,
+    TokenId,
 };
 
 /// A part of a key.
@@ -52,7 +55,7 @@ macro_rules! integer_part {
         }
     )*};
 }
-integer_part!(u8, u16, u32, u64);
+integer_part!(u8, u16, u32, u64, u128);
 
 macro_rules! bytes_part {
     ($($name:ty),*) => {$(
@@ -71,7 +74,7 @@ macro_rules! bytes_part {
         }
     )*};
 }
-bytes_part!(OwnerKey, TokenId, ManifestId, ChunkHash, SparkTxHash, DisplayTxid, BlockKey);
+bytes_part!(OwnerKey, TokenId, ManifestId, ChunkHash, SparkTxHash, DisplayTxid, BlockKey, Folded);
 
 /// The fields of a struct, or the elements of a tuple, one after the other.
 macro_rules! compound_part {
@@ -140,12 +143,91 @@ fn take_front<P: KeyPart>(rest: &mut &[u8]) -> Option<P> {
 
 compound_part!((A, B));
 compound_part!((A, B, C));
+compound_part!((A, B, C, D));
+wrapped_part!(Amount, u128);
 wrapped_part!(Height, u32);
 wrapped_part!(EntityIndex, u16);
 compound_part!(SparkOutPoint { tx_hash: SparkTxHash, vout: u32 });
 compound_part!(L1OutPoint { txid: DisplayTxid, vout: u32 });
 compound_part!(ExitId { txid: DisplayTxid, output: u32, record: u8 });
 compound_part!(Place { height: Height, tx: u32, part: u8, index: u32, sub: u32 });
+
+/// In descending order: the bytes of the value, inverted.
+impl<P: KeyPart> KeyPart for Reverse<P> {
+    const LEN: usize = P::LEN;
+    const LOWEST: Self = Reverse(P::HIGHEST);
+    const HIGHEST: Self = Reverse(P::LOWEST);
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.0.put(out);
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+
+    fn take(bytes: &[u8]) -> Option<Self> {
+        let inverted: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+        P::take(&inverted).map(Reverse)
+    }
+}
+
+/// A kind of thing as one byte, in the order of the variants.
+macro_rules! enum_part {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in ascending order.
+            pub const ALL: &[$name] = &[$($name::$variant),+];
+        }
+
+        impl KeyPart for $name {
+            const LEN: usize = 1;
+            const LOWEST: Self = Self::ALL[0];
+            const HIGHEST: Self = Self::ALL[Self::ALL.len() - 1];
+
+            fn put(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+
+            fn take(bytes: &[u8]) -> Option<Self> {
+                let [number] = bytes else { return None };
+                Self::ALL.get(usize::from(*number)).copied()
+            }
+        }
+    };
+}
+
+enum_part! {
+    /// The state of an exit, without the reason for which it is invalid.
+    ExitKind {
+        /// Some TTXO of its announcement was never declared.
+        Unresolved,
+        /// Valid; the owner must wait.
+        Pending,
+        /// Valid; the owner may claim.
+        Matured,
+        /// Valid; the bond was spent by the key path.
+        Revoked,
+        /// Valid; the bond was spent by the script path.
+        Claimed,
+        /// Not valid.
+        Invalid,
+    }
+}
+
+enum_part! {
+    /// What a token is searched by.
+    NameKind {
+        /// Its ticker.
+        Ticker,
+        /// Its name.
+        Name,
+    }
+}
 
 /// The only key of a table with one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,6 +272,50 @@ impl From<BlockHash> for BlockKey {
     fn from(hash: BlockHash) -> Self {
         BlockKey(hash.to_byte_array())
     }
+}
+
+/// A name or ticker as it is searched for: every character in lower case as Unicode maps it by itself,
+/// UTF-8, zeros up to the end. What begins with a text before begins with it after, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folded([u8; 32]);
+
+impl Folded {
+    /// Lower case makes 20 bytes at most 30; a test holds it.
+    const LEN: usize = 32;
+    const MIN: Folded = Folded([0; 32]);
+    const MAX: Folded = Folded([0xff; 32]);
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Folded)
+    }
+
+    /// The key of a name or ticker that a token can have.
+    pub fn new(text: &str) -> Folded {
+        let mut bytes = Self::MIN.0;
+        bytes.iter_mut().zip(fold(text).bytes()).for_each(|(to, from)| *to = from);
+        Folded(bytes)
+    }
+
+    /// The first and the last key of what begins with `prefix`, in upper or lower case and any normal form;
+    /// `None` if nothing does, because it is too long.
+    pub fn range(prefix: &str) -> Option<(Folded, Folded)> {
+        // Names and tickers are in normal form C.
+        let prefix = fold(&prefix.nfc().collect::<String>());
+        let (mut first, mut last) = (Self::MIN, Self::MAX);
+        for bound in [&mut first, &mut last] {
+            bound.0.get_mut(..prefix.len())?.copy_from_slice(prefix.as_bytes());
+        }
+        Some((first, last))
+    }
+}
+
+/// Not `str::to_lowercase`, which looks at what stands around a sigma.
+fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// An output of a Bitcoin transaction, ordered by txid in display order, then index.
@@ -262,6 +388,20 @@ impl serde::Serialize for ExitId {
     }
 }
 
+impl std::str::FromStr for ExitId {
+    type Err = ParseHexError;
+
+    fn from_str(s: &str) -> Result<Self, ParseHexError> {
+        let expected = ParseHexError { what: "an exit <txid>:<output>:<record>, its txid", digits: 64 };
+        let (output, record) = s.rsplit_once(':').ok_or(expected.clone())?;
+        let L1OutPoint { txid, vout } = output.parse()?;
+        // One text for each value.
+        let plain = record == "0" || !record.starts_with(['0', '+']);
+        let record = record.parse().ok().filter(|_| plain).ok_or(expected)?;
+        Ok(ExitId { txid, output: vout, record })
+    }
+}
+
 /// A place in chain order: block, transaction, then within a transaction envelopes before outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode)]
 pub struct Place {
@@ -301,6 +441,9 @@ impl Place {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use unicode_normalization::is_nfc;
+
+    use crate::protocol::token::TokenMetadata;
 
     fn place() -> impl Strategy<Value = Place> {
         (0..3u32, 0..3u32, 0..2u8, 0..300u32, 0..300u32).prop_map(|(height, tx, part, index, sub)| Place {
@@ -330,11 +473,57 @@ mod tests {
         }
 
         #[test]
+        fn descending_keys_are_in_the_opposite_order_and_round_trip(
+            a in (any::<u128>(), place()),
+            b in (any::<u128>(), place()),
+        ) {
+            let key = |(amount, place)| (Reverse(Amount(amount)), Reverse(place));
+            prop_assert_eq!(key(a).to_key().cmp(&key(b).to_key()), b.cmp(&a));
+            prop_assert_eq!(KeyPart::take(&key(a).to_key()), Some(key(a)));
+        }
+
+        #[test]
+        fn a_token_is_found_by_every_beginning_of_its_name_in_any_case(name in "\\PC{1,20}", end in 0..20usize) {
+            let name: String = name.nfc().collect();
+            let Some((end, _)) = name.char_indices().nth(end) else { return Ok(()) };
+            prop_assume!(name.len() <= 20 && is_nfc(&name[..end]));
+            let (first, last) = Folded::range(&name[..end]).unwrap();
+            prop_assert!((first..=last).contains(&Folded::new(&name)));
+        }
+
+        #[test]
         fn keys_round_trip(key in (place(), exit_id(), any::<u64>())) {
             let bytes = key.to_key();
             prop_assert_eq!(bytes.len(), <(Place, ExitId, u64) as KeyPart>::LEN);
             prop_assert_eq!(<(Place, ExitId, u64)>::take(&bytes), Some(key));
             prop_assert_eq!(<(Place, ExitId, u64)>::take(&bytes[1..]), None);
+        }
+    }
+
+    #[test]
+    fn lower_case_of_every_name_fits_into_a_key() {
+        let longer = |c: &char| 2 * c.to_lowercase().map(char::len_utf8).sum::<usize>() > 3 * c.len_utf8();
+        assert_eq!(('\0'..=char::MAX).find(longer), None);
+        const { assert!(2 * Folded::LEN >= 3 * *TokenMetadata::NAME_BYTES.end()) };
+    }
+
+    #[test]
+    fn case_does_not_matter_and_neither_does_what_follows() {
+        let found = |prefix: &str, text: &str| {
+            Folded::range(prefix).is_some_and(|(first, last)| (first..=last).contains(&Folded::new(text)))
+        };
+        for (prefix, text, expected) in [
+            ("", "Silver", true),
+            ("sil", "SILVER", true),
+            ("SIL", "silver", true),
+            ("silver", "Silver", true),
+            ("silvers", "Silver", false),
+            ("ilver", "Silver", false),
+            ("\u{3a3}\u{391}\u{3a3}", "\u{3c3}\u{3b1}\u{3c3}\u{3b1}", true),
+            ("e\u{301}t", "\u{c9}t\u{e9}", true),
+            ("a name that is longer than any can be", "a name that is longer", false),
+        ] {
+            assert_eq!(found(prefix, text), expected, "{prefix:?} in {text:?}");
         }
     }
 

@@ -16,14 +16,18 @@
 //! - [`exits`]: withdrawal announcements, their judgement, spends and maturities
 //! - [`balances`]: sums per owner, token and entity
 //! - [`events`]: event lines and the state hash
+//!
+//! The rules never look at what [`indexes`] and [`activity`] add to the change set for readers.
 
 pub mod activation;
+pub mod activity;
 pub mod balances;
 mod block;
 pub mod chunks;
 pub mod entities;
 pub mod events;
 pub mod exits;
+pub mod indexes;
 pub mod keys;
 pub mod manifests;
 pub mod new_set;

@@ -8,7 +8,7 @@ use bitcoin::{BlockHash, Txid};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use super::balances::WideAmount;
-use super::keys::{EntityIndex, ExitId, Place};
+use super::keys::{EntityIndex, ExitId, ExitKind, Place};
 use super::reasons::{ExitReason, FailReason};
 use crate::protocol::manifest::SnapshotKind;
 use crate::protocol::token::{Layer, TokenMetadata};
@@ -455,7 +455,7 @@ pub struct WithdrawalRecord {
 }
 
 /// The states of an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum ExitState {
     /// Some TTXO of its announcement was never declared.
     #[n(0)]
@@ -481,6 +481,24 @@ impl ExitState {
     /// Whether the exit was judged valid.
     pub fn is_valid(self) -> bool {
         !matches!(self, ExitState::Unresolved | ExitState::Invalid(_))
+    }
+
+    /// Whether the TTXOs that its announcement names were looked at, so that they were declared, and the
+    /// exit has an owner and a token.
+    pub fn knows_ttxo(self) -> bool {
+        !matches!(self, ExitState::Unresolved | ExitState::Invalid(ExitReason::DuplicateVout))
+    }
+
+    /// Without the reason.
+    pub fn kind(self) -> ExitKind {
+        match self {
+            ExitState::Unresolved => ExitKind::Unresolved,
+            ExitState::Pending => ExitKind::Pending,
+            ExitState::Matured => ExitKind::Matured,
+            ExitState::Revoked => ExitKind::Revoked,
+            ExitState::Claimed => ExitKind::Claimed,
+            ExitState::Invalid(_) => ExitKind::Invalid,
+        }
     }
 }
 
@@ -559,7 +577,7 @@ pub struct Balance {
 }
 
 /// CBOR form of Bitcoin's 32-byte hashes: bytes in internal order.
-pub(super) mod hash32 {
+pub(crate) mod hash32 {
     use super::*;
 
     pub fn encode<Ctx, H, W>(

@@ -3,12 +3,19 @@
 //! A table is a name, a key type and a value type; [`ChangeSet`] has one field for each. The store
 //! keeps one column family for each, under the same name. Adding a table is one line below.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::keys::{BlockKey, EntityIndex, ExitId, KeyPart, L1OutPoint, Only, Place};
+use super::activity::Activity;
+use super::indexes::TokenTotals;
+use super::keys::{
+    BlockKey, EntityIndex, ExitId, ExitKind, Folded, KeyPart, L1OutPoint, NameKind, Only, Place,
+};
 use super::records::*;
-use crate::protocol::{Amount, ChunkHash, Height, ManifestId, NodeHash, OwnerKey, SparkOutPoint, TokenId};
+use crate::protocol::{
+    Amount, ChunkHash, Height, ManifestId, NodeHash, OwnerKey, PubKey, SparkOutPoint, TokenId,
+};
 
 /// A table of the state.
 pub trait Table: Debug + 'static {
@@ -192,6 +199,25 @@ tables! {
     28 Balances balances: (OwnerKey, TokenId, EntityIndex) => Balance;
     /// Owners of a token: the keys of `balances`, token first.
     29 Holders holders: (TokenId, OwnerKey, EntityIndex) => Unit;
+    // What follows is for readers alone, see `indexes`.
+    /// Owners of a token: those of `holders`, by what they hold and have not claimed, the most first.
+    30 HoldersByAmount holders_by_amount: (TokenId, Reverse<Amount>, OwnerKey, EntityIndex) => Unit;
+    /// How many owners `holders` has of a token, each counted once. No row for none.
+    31 HolderCounts holder_counts: TokenId => u64;
+    /// What became of a token under an entity. No row for zeros.
+    32 Totals totals: (TokenId, EntityIndex) => TokenTotals;
+    /// Tokens with metadata by ticker and by name.
+    33 TokenNames token_names: (NameKind, Folded, TokenId) => Unit;
+    /// Tokens with metadata by issuer.
+    34 IssuerTokens issuer_tokens: (PubKey, TokenId) => Unit;
+    /// Exits that were judged by the TTXOs which they name, by owner.
+    35 ExitsByOwner exits_by_owner: (OwnerKey, ExitKind, ExitOrder) => ExitId;
+    /// The same by token.
+    36 ExitsByToken exits_by_token: (TokenId, ExitKind, ExitOrder) => ExitId;
+    /// All exits by entity.
+    37 ExitsByEntity exits_by_entity: (EntityIndex, ExitKind, ExitOrder) => ExitId;
+    /// What happened to the TTXOs of an owner, the newest block first, numbered within a block.
+    38 Activities activities: (OwnerKey, Reverse<Height>, u32) => Activity;
 }
 
 /// Where an exit stands in chain order: its announcement, then its record.

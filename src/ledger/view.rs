@@ -177,6 +177,11 @@ impl<V: View> Overlay<V> {
         *T::rows_mut(&mut self.changes) = rows;
     }
 
+    /// Writes the rows of a table that nothing else writes in this block. The caller knows what was before.
+    pub(super) fn put_all<T: Table>(&mut self, rows: Rows<T>) {
+        *T::rows_mut(&mut self.changes) = rows;
+    }
+
     fn set<T: Table>(&mut self, key: T::Key, after: Option<T::Value>) -> Result<(), ReadError> {
         let rows = T::rows_mut(&mut self.changes);
         match rows.get_mut(&key) {

@@ -10,21 +10,25 @@ use btkn_indexer::protocol::chunk::ChunkToken;
 use btkn_indexer::protocol::token::{Layer, TokenMetadata};
 use btkn_indexer::protocol::{Height, PubKey, TokenId};
 
-use super::rules::{At, Oracle, State, Verdict, leaf};
+use super::readers;
+use super::rules::{Announced, At, Oracle, State, Verdict, leaf};
 
-/// One topic: keys and values as text.
-type Rows = BTreeMap<String, String>;
+/// Keys and values as text.
+pub type Rows = BTreeMap<String, String>;
+
+/// What is compared, as the ledger has it and as the oracle has it.
+pub type Topic = (&'static str, Rows, Rows);
 
 /// All rows of a table.
-fn all<T: Table>(view: &impl View) -> Vec<(T::Key, T::Value)> {
+pub fn all<T: Table>(view: &impl View) -> Vec<(T::Key, T::Value)> {
     let rows = view.scan::<T>(&T::Key::LOWEST, &T::Key::HIGHEST);
     rows.map(|row| row.expect("a row that decodes")).collect()
 }
 
 /// The state by topic, as the ledger has it and as the oracle has it.
-pub fn topics(view: &impl View, rules: &Rules, oracle: &Oracle) -> Vec<(&'static str, Rows, Rows)> {
+pub fn topics(view: &impl View, rules: &Rules, oracle: &Oracle) -> Vec<Topic> {
     let ledger = Ledger { view, rules };
-    vec![
+    let mut topics = vec![
         ("tip", ledger.tip(), tip(oracle)),
         ("events", ledger.blocks(), blocks(oracle)),
         ("snapshots", ledger.snapshots(), snapshots(oracle)),
@@ -39,7 +43,9 @@ pub fn topics(view: &impl View, rules: &Rules, oracle: &Oracle) -> Vec<(&'static
         ("supply", ledger.supply(), supply(oracle)),
         ("tokens", ledger.tokens(), tokens(oracle)),
         ("counters", ledger.counters(), counters(oracle)),
-    ]
+    ];
+    topics.extend(readers::topics(view, rules, oracle));
+    topics
 }
 
 struct Ledger<'a, V> {
@@ -243,11 +249,11 @@ impl<V: View> Ledger<'_, V> {
     }
 }
 
-fn at(place: Place) -> String {
+pub fn at(place: Place) -> String {
     format!("{}/{}/{}/{}", place.height, place.tx, place.index, place.sub)
 }
 
-fn at_of(at: At) -> String {
+pub fn at_of(at: At) -> String {
     format!("{}/{}/{}/{}", at.height, at.tx, at.index, at.sub)
 }
 
@@ -259,7 +265,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn entities(oracle: &Oracle) -> impl Iterator<Item = (usize, PubKey)> + '_ {
+pub fn entities(oracle: &Oracle) -> impl Iterator<Item = (usize, PubKey)> + '_ {
     (0..oracle.config.entities.len()).map(|entity| (entity, oracle.config.id(entity)))
 }
 
@@ -414,29 +420,42 @@ fn supply(oracle: &Oracle) -> Rows {
     supply.map(|((name, token), total)| (format!("{name} {token}"), total.to_string())).collect()
 }
 
-/// Metadata comes from announcements that count, under every key of every entity, and from activated
-/// snapshots.
-fn tokens(oracle: &Oracle) -> Rows {
+/// Every identifier that an announcement gives its metadata: one for L1 and one for every key of every
+/// entity.
+fn identifiers<'a>(
+    oracle: &'a Oracle,
+    announced: &'a Announced,
+) -> impl Iterator<Item = (TokenId, Layer)> + 'a {
+    let keys = oracle.config.entities.iter().flatten().map(|(key, _)| Layer::Spark(*key));
     let network = oracle.config.network;
-    let mut metadata: BTreeMap<TokenId, (TokenMetadata, Layer)> = BTreeMap::new();
-    let mut announced: BTreeMap<TokenId, TokenId> = BTreeMap::new();
-    let mut rows = Rows::new();
-    for announcement in &oracle.announced {
-        let l1 = oracle.l1_id(&announcement.metadata);
-        let keys = oracle.config.entities.iter().flatten().map(|(key, _)| Layer::Spark(*key));
-        for layer in keys.chain([Layer::L1]) {
-            let id = announcement.metadata.identifier(network, layer);
-            metadata.insert(id, (announcement.metadata.clone(), layer));
-            announced.insert(id, l1);
+    keys.chain([Layer::L1]).map(move |layer| (announced.metadata.identifier(network, layer), layer))
+}
+
+/// Metadata comes from announcements that count and from activated snapshots.
+pub fn metadata(oracle: &Oracle) -> BTreeMap<TokenId, (TokenMetadata, Layer)> {
+    let mut metadata = BTreeMap::new();
+    for announced in &oracle.announced {
+        for (id, layer) in identifiers(oracle, announced) {
+            metadata.insert(id, (announced.metadata.clone(), layer));
         }
-        rows.insert(format!("{l1} announced"), format!("{} {}", announcement.txid, at_of(announcement.at)));
     }
     for token in oracle.activations.iter().flat_map(|activation| &activation.tokens) {
         if let ChunkToken::Full { id, metadata: given, layer } = token {
             metadata.insert(*id, (given.clone(), *layer));
         }
     }
-    for (id, (metadata, layer)) in metadata {
+    metadata
+}
+
+fn tokens(oracle: &Oracle) -> Rows {
+    let mut announced: BTreeMap<TokenId, TokenId> = BTreeMap::new();
+    let mut rows = Rows::new();
+    for announcement in &oracle.announced {
+        let l1 = oracle.l1_id(&announcement.metadata);
+        announced.extend(identifiers(oracle, announcement).map(|(id, _)| (id, l1)));
+        rows.insert(format!("{l1} announced"), format!("{} {}", announcement.txid, at_of(announcement.at)));
+    }
+    for (id, (metadata, layer)) in metadata(oracle) {
         rows.insert(id.to_string(), known(&metadata, layer, announced.get(&id).copied()));
     }
     rows

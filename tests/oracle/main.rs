@@ -14,6 +14,7 @@ mod kill;
 mod laws;
 mod plan;
 mod random;
+mod readers;
 mod rules;
 
 use btkn_indexer::ledger::view::Empty;

@@ -74,7 +74,18 @@ impl Case {
 pub const ORDINARY: Case = Case::new("ordinary", &[], outputs::ordinary);
 
 /// Tables of withdrawals that are not judged valid.
-const EXITS: &[&str] = &["withdrawals", "exits", "exits_by_output", "exits_by_ttxo", "unresolved", "watched"];
+const EXITS: &[&str] = &[
+    "withdrawals",
+    "exits",
+    "exits_by_output",
+    "exits_by_ttxo",
+    "exits_by_entity",
+    "exits_by_owner",
+    "exits_by_token",
+    "activities",
+    "unresolved",
+    "watched",
+];
 
 /// The hostile ones.
 pub fn cases() -> &'static [Case] {
@@ -103,7 +114,11 @@ pub fn cases() -> &'static [Case] {
         Case::new("replayed manifests", &[], messages::replayed_manifests),
         Case::new("withdrawals of undeclared TTXOs", EXITS, outputs::undeclared_withdrawals),
         Case::new("one output named by thousands", EXITS, outputs::one_output_named),
-        Case::new("token announcements", &["tokens", "announcements"], outputs::tokens),
+        Case::new(
+            "token announcements",
+            &["tokens", "announcements", "token_names", "issuer_tokens"],
+            outputs::tokens,
+        ),
     ];
     CASES
 }
