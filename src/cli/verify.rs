@@ -63,7 +63,7 @@ impl Scratch {
     /// Makes it, or empties one that was left behind when it was killed.
     fn open(dir: PathBuf, config: &Config) -> Result<Scratch, StoreError> {
         let store = Store::open(&dir, &config.rules)?;
-        store.reset()?;
+        store.reset(None)?;
         Ok(Scratch { dir, store: Arc::new(store) })
     }
 

@@ -15,6 +15,7 @@ mod error;
 mod identity;
 mod options;
 mod retention;
+mod stale;
 mod undo;
 mod view;
 
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
+use tokio::sync::watch;
 
 use crate::kill::{self, Window};
 use crate::ledger::keys::{KeyPart, Only};
@@ -35,6 +37,7 @@ use crate::protocol::Height;
 pub use cache::CacheRow;
 pub use error::StoreError;
 pub use identity::{FORMAT, IdentityError};
+pub use stale::StaleBlock;
 pub use view::StoreView;
 
 /// Column family of undo records: height and part, both big-endian, to encoded rows.
@@ -59,6 +62,7 @@ pub struct Store {
     db: DB,
     data_dir: PathBuf,
     rules: Rules,
+    writes: watch::Sender<u64>,
 }
 
 impl Store {
@@ -82,13 +86,17 @@ impl Store {
         let db = DB::open_cf_descriptors(&options::database(&shared), &db_dir, families)
             .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
         kill::at(Window::OpenRecovered);
-        let store = Store { db, data_dir: data_dir.into(), rules: rules.clone() };
+        let store = Store::new(db, data_dir, rules.clone());
         // Written at every start: the names of entities are for people and may have changed.
         let mut batch = WriteBatch::default();
         batch.put(identity::KEY, identity::encode(rules));
         store.write(batch)?;
         kill::at(Window::OpenDone);
         Ok(store)
+    }
+
+    fn new(db: DB, data_dir: &Path, rules: Rules) -> Store {
+        Store { db, data_dir: data_dir.into(), rules, writes: watch::Sender::new(0) }
     }
 
     /// Opens the database in `data_dir` to read it, also while another process writes to it. Shows the
@@ -132,6 +140,11 @@ impl Store {
         Ok(self.view().get::<Tip>(&Only)?)
     }
 
+    /// Counts what is written from here on: whoever waits for another tip is woken by it, and looks.
+    pub fn writes(&self) -> watch::Receiver<u64> {
+        self.writes.subscribe()
+    }
+
     /// Writes a run of consecutive blocks, with their undo records, in one atomic step.
     pub fn commit(&self, blocks: &[(Height, ChangeSet)]) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
@@ -152,7 +165,8 @@ impl Store {
     }
 
     /// Takes back the last applied block, whose height is given: every row is as it was before it.
-    /// Returns the rows that changed; their `before` is not filled in.
+    /// Returns the rows that changed; their `before` is not filled in. What it was is kept for a while, see
+    /// [`stale_block`](Store::stale_block).
     pub fn undo(&self, height: Height) -> Result<ChangeSet, StoreError> {
         kill::at(Window::UndoBefore);
         let mut batch = WriteBatch::default();
@@ -169,6 +183,7 @@ impl Store {
             undo::decode(&bytes, &mut changes)?;
             batch.delete_cf(undo_family, key);
         }
+        self.keep_stale(&mut batch, [height])?;
         self.write_rows(&mut batch, &changes)?;
         kill::at(Window::UndoWrite);
         self.write(batch)?;
@@ -188,7 +203,9 @@ impl Store {
 
     /// Every write goes through here: all of it or nothing, and on the disk when this returns.
     fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        self.db.write_opt(batch, &options::write()).map_err(|e| self.failed(e))
+        self.db.write_opt(batch, &options::write()).map_err(|e| self.failed(e))?;
+        self.writes.send_modify(|writes| *writes += 1);
+        Ok(())
     }
 
     fn write_rows(&self, batch: &mut WriteBatch, changes: &ChangeSet) -> Result<(), StoreError> {
@@ -317,7 +334,7 @@ fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let options = options::read_only(&shared);
     let db = DB::open_cf_descriptors_read_only(&options, data_dir.join(DATABASE), families, false)
         .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
-    Ok(Store { db, data_dir: data_dir.into(), rules })
+    Ok(Store::new(db, data_dir, rules))
 }
 
 /// The names of the write-ahead logs.
@@ -358,7 +375,7 @@ fn family_names() -> Vec<&'static str> {
             Ok(())
         }
     }
-    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, cache::CACHE]);
+    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, cache::CACHE, stale::STALE]);
     match tables::visit_tables(&mut names) {
         Ok(()) => names.0,
         Err(never) => match never {},

@@ -57,8 +57,14 @@ impl Store {
 
     /// Drops all blocks in one atomic step, however many there are: what is left is as good as new.
     /// Readers that hold a [`view`](Store::view) keep what they see; compaction gives the space back.
-    pub fn reset(&self) -> Result<(), StoreError> {
+    /// Those from `stale` on have left the best chain, and are kept like blocks that are undone.
+    pub fn reset(&self, stale: Option<Height>) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
+        if let (Some(stale), Some(tip)) = (stale, self.tip()?) {
+            let newest = Height((tip.height.0 + 1).saturating_sub(Self::STALE_KEPT));
+            let heights = (stale.max(newest).0..=tip.height.0).rev().map(Height);
+            self.keep_stale(&mut batch, heights)?;
+        }
         tables::visit_tables(&mut DropRows { store: self, batch: &mut batch })?;
         batch.delete_range_cf(self.family(UNDO)?, [].as_slice(), &ABOVE_ALL_KEYS);
         batch.delete(UNDO_FROM);

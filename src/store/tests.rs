@@ -1,12 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
 use rocksdb::{IteratorMode, Options};
 use tempfile::TempDir;
 
 use super::*;
 use crate::ledger::keys::BlockKey;
-use crate::ledger::tables::BlockHeights;
+use crate::ledger::records::BlockRecord;
+use crate::ledger::tables::{BlockHeights, Blocks};
 use crate::ledger::tests::vectors::published_chain;
 use crate::ledger::{Entities, EntityConfig, EntityKey, Overlay, apply_block};
 use crate::protocol::Network;
@@ -21,7 +24,8 @@ fn content(store: &Store) -> Content {
         let rows = store.db.iterator_cf(family, IteratorMode::Start).map(Result::unwrap);
         rows.map(move |(key, value)| ((name, key.to_vec()), value.to_vec()))
     };
-    family_names().into_iter().filter(|name| *name != cache::CACHE).flat_map(rows).collect()
+    let beside = [cache::CACHE, stale::STALE];
+    family_names().into_iter().filter(|name| !beside.contains(name)).flat_map(rows).collect()
 }
 
 /// Applies blocks in runs of `run` blocks.
@@ -154,13 +158,66 @@ fn what_may_be_forgotten_outlives_blocks_and_starting_over() {
     assert_eq!(content(&store), empty);
     apply(&store, &blocks[..2], 1);
     store.undo(store.tip().unwrap().unwrap().height).unwrap();
-    store.reset().unwrap();
+    store.reset(None).unwrap();
     drop(store);
     let store = Store::open_read_only(dir.path()).unwrap();
     let rows: Vec<_> = store.cache_rows().unwrap().map(Result::unwrap).collect();
     let row = |key: &[u8], value: &[u8]| (Box::from(key), Box::from(value));
     assert_eq!(rows, [row(b"a", b"1"), row(b"b", b"2")]);
     assert!(store.cache_put(b"d", b"4").is_err(), "a reader writes nothing");
+}
+
+#[test]
+fn a_block_that_is_taken_back_is_kept_with_the_way_down() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    apply(&store, &blocks[..3], 1);
+    let before: Vec<_> = (0..3).map(|n| stored(&store, Height(rules.start_height.0 + n))).collect();
+    let kept = || blocks.iter().filter(|block| store.stale_block(block.hash).unwrap().is_some()).count();
+    assert_eq!(kept(), 0);
+    store.undo(Height(rules.start_height.0 + 2)).unwrap();
+    assert_eq!(kept(), 1);
+    store.reset(Some(Height(rules.start_height.0 + 1))).unwrap();
+    assert_eq!(kept(), 2, "what is below the fork comes back");
+    apply(&store, &blocks[..1], 1);
+    store.undo(rules.start_height).unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), &rules).unwrap();
+    let mut parent = BlockHash::all_zeros();
+    for (height, block) in (rules.start_height.0..).map(Height).zip(before) {
+        let stale = store.stale_block(block.hash).unwrap().expect("it was taken back");
+        assert_eq!((stale.height, stale.parent, &stale.block), (height, parent, &block));
+        parent = block.hash;
+    }
+}
+
+fn stored(store: &Store, height: Height) -> BlockRecord {
+    store.view().expect::<Blocks>(&height).unwrap()
+}
+
+#[test]
+fn of_blocks_that_were_taken_back_the_last_ones_are_kept() {
+    let (rules, blocks) = published_chain();
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules).unwrap();
+    let start = rules.start_height;
+    apply(&store, &blocks[..2], 1);
+    store.undo(start.next()).unwrap();
+    let take_back = |times: u32| {
+        let mut batch = WriteBatch::default();
+        store.keep_stale(&mut batch, (0..times).map(|_| start)).unwrap();
+        store.write(batch).unwrap();
+    };
+    let rows = || store.db.iterator_cf(store.family(stale::STALE).unwrap(), IteratorMode::Start).count();
+    take_back(Store::STALE_KEPT - 1);
+    assert!(store.stale_block(blocks[1].hash).unwrap().is_some());
+    assert_eq!(rows(), Store::STALE_KEPT as usize + 2, "a number each, and two blocks");
+    take_back(1);
+    assert!(store.stale_block(blocks[1].hash).unwrap().is_none());
+    take_back(5);
+    assert!(store.stale_block(blocks[0].hash).unwrap().is_some(), "it was taken back again and again");
+    assert_eq!(rows(), Store::STALE_KEPT as usize + 1);
 }
 
 #[test]

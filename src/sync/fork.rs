@@ -81,7 +81,7 @@ impl Sync {
         );
         tracing::warn!("{reason}");
         self.problem(Some(reason));
-        self.store.reset()?;
+        self.store.reset(Some(lowest))?;
         kill::at(Window::ResetDone);
         self.watched = RwLock::default();
         Ok(())
