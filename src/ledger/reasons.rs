@@ -21,6 +21,11 @@ macro_rules! reasons {
                     $($name::$variant => $text,)+
                 }
             }
+
+            /// By its name.
+            pub fn named(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+            }
         }
 
         impl fmt::Display for $name {
