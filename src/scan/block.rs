@@ -5,12 +5,13 @@ use std::ops::{ControlFlow, Range};
 
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{self, VarInt};
-use bitcoin::hashes::{Hash, sha256d};
+use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, OutPoint, Target, Transaction, TxMerkleNode, Txid};
 use bitcoin_slices::{Visit, Visitor, bsl};
 use memchr::memmem;
 
 use super::messages::{BlockMessages, TxMessages};
+use super::sha256::Pairing;
 use super::watch::{self, WatchSet};
 use super::{BlockFault, VerifyBlocks, integrity, transaction};
 use crate::protocol::Network;
@@ -61,6 +62,9 @@ pub struct Scanner {
 pub(super) struct Scratch {
     txids: Vec<[u8; 32]>,
     wtxids: Vec<[u8; 32]>,
+    /// What is being hashed.
+    txid_pairs: Pairing,
+    wtxid_pairs: Pairing,
     /// The start of the txid that each input of the block names; see [`watch::prefix`].
     pub prevouts: Vec<u32>,
 }
@@ -71,6 +75,9 @@ impl Scratch {
         self.txids.clear();
         self.txids.reserve(txs);
         self.wtxids.clear();
+        // Of a block that did not decode something may be left.
+        self.txid_pairs.clear();
+        self.wtxid_pairs.clear();
         self.prevouts.clear();
     }
 }
@@ -131,6 +138,8 @@ impl Scanner {
             return Err(undecodable(format!("{surplus} bytes after the last transaction")));
         }
         let Walk { has_witness, marked, commits, picked, coinbase, .. } = walk;
+        scratch.txid_pairs.finish(&mut scratch.txids);
+        scratch.wtxid_pairs.finish(&mut scratch.wtxids);
         if TXIDS {
             check_merkle_root(&header, hash, &mut scratch.txids)?;
         }
@@ -281,19 +290,19 @@ impl<const TXIDS: bool, const WTXIDS: bool> Visitor for Walk<'_, TXIDS, WTXIDS> 
         self.has_witness |= has_witness;
         self.marked |= marked;
         let picked = marked || wanted;
-        if TXIDS || picked {
-            let txid = tx.txid().to_byte_array();
-            if picked {
-                let (index, txid) = (self.txs, Txid::from_byte_array(txid));
-                self.picked.push(Picked { index, txid, range: range.clone() });
-            }
-            if TXIDS {
-                self.scratch.txids.push(txid);
-            }
-            if WTXIDS {
-                let wtxid = || sha256d::Hash::hash(tx.as_ref()).to_byte_array();
-                self.scratch.wtxids.push(if has_witness { wtxid() } else { txid });
-            }
+        if picked {
+            let (index, txid) = (self.txs, Txid::from_raw_hash(tx.txid()));
+            self.picked.push(Picked { index, txid, range: range.clone() });
+        }
+        let scratch = &mut *self.scratch;
+        if TXIDS {
+            let (a, b, c) = tx.txid_preimage();
+            scratch.txids.push([0; 32]);
+            scratch.txid_pairs.add([a, b, c], self.txs as usize, &mut scratch.txids);
+        }
+        if WTXIDS {
+            scratch.wtxids.push([0; 32]);
+            scratch.wtxid_pairs.add([tx.as_ref(), &[], &[]], self.txs as usize, &mut scratch.wtxids);
         }
         if self.txs == 0 {
             self.coinbase = range;

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use bitcoin::consensus::encode;
-use bitcoin::hashes::{Hash, HashEngine, sha256d};
+use bitcoin::hashes::{Hash, sha256d};
 use bitcoin_slices::{Visit, Visitor, bsl};
+
+use super::sha256;
 
 /// Root over txids or wtxids, in internal byte order. `None` for no leaves at all and for a tree
 /// whose last nodes repeat those before them: such a block has the root of a shorter one
@@ -14,13 +16,10 @@ pub(super) fn merkle_root(hashes: &mut Vec<[u8; 32]>) -> Option<[u8; 32]> {
         if hashes.chunks_exact(2).any(|pair| pair[0] == pair[1]) {
             return None;
         }
-        let parents = hashes.len().div_ceil(2);
-        for i in 0..parents {
-            let left = hashes[2 * i];
-            let right = hashes.get(2 * i + 1).copied().unwrap_or(left);
-            hashes[i] = double_sha256(&left, &right);
+        if let Some(last) = hashes.last().copied().filter(|_| !hashes.len().is_multiple_of(2)) {
+            hashes.push(last);
         }
-        hashes.truncate(parents);
+        sha256::replace_by_parents(hashes);
     }
     hashes.first().copied()
 }
@@ -36,7 +35,7 @@ pub(super) fn commitment_holds(coinbase: &[u8], wtxids: &mut Vec<[u8; 32]>) -> b
         // The coinbase holds the commitment, so its own leaf is fixed at zero.
         *first = [0; 32];
     }
-    merkle_root(wtxids).is_some_and(|root| double_sha256(&root, &reserved) == committed)
+    merkle_root(wtxids).is_some_and(|root| sha256::parent(&root, &reserved) == committed)
 }
 
 /// The txids of a block that decodes.
@@ -79,13 +78,6 @@ fn commitment(coinbase: &bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
     let witness = &coinbase.input.first()?.witness;
     let reserved = witness.nth(0)?.try_into().ok()?;
     (witness.len() == 1).then_some((*committed, reserved))
-}
-
-fn double_sha256(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    let mut engine = sha256d::Hash::engine();
-    engine.input(left);
-    engine.input(right);
-    sha256d::Hash::from_engine(engine).to_byte_array()
 }
 
 #[cfg(test)]

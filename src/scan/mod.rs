@@ -15,6 +15,7 @@ mod integrity;
 pub mod messages;
 pub mod pipeline;
 mod recent;
+mod sha256;
 mod transaction;
 mod watch;
 
