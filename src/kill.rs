@@ -60,12 +60,16 @@ windows! {
     BlockApplied "block.applied"
     /// A run of blocks is ready to be written.
     CommitBefore "commit.before"
+    /// A part of a big block was written; the next one follows.
+    CommitStep "commit.step"
     /// A run of blocks was written.
     CommitAfter "commit.after"
     /// Everybody knows of a run of blocks; the next run of the same batch, or another batch, follows.
     RunDone "run.done"
     /// A block is to be taken back.
     UndoBefore "undo.before"
+    /// A part of a big block was taken back; the next one follows.
+    UndoStep "undo.step"
     /// What takes a block back is ready to be written.
     UndoWrite "undo.write"
     /// A block was taken back in the database.

@@ -3,9 +3,9 @@
 //!
 //! The state hash of every block is computed again from the events that are kept; tables that index or
 //! sum up others are derived again and compared row by row; the root of each declared set is compared
-//! with the one that its entity signed; every block must have its undo record, down to the one from which
-//! they are kept. What cannot be seen
-//! without the blocks is whether the events themselves are right.
+//! with the one that its entity signed; undo records and the values that rows had before must tell of the
+//! same blocks, down to the one from which they are kept. What cannot be seen without the blocks is whether
+//! the events themselves are right.
 
 mod derive;
 mod indexes;
@@ -19,7 +19,7 @@ use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{BlockHeights, Blocks, Table, Tip};
 use crate::ledger::{ReadError, View};
 use crate::protocol::StateHash;
-use crate::store::{Store, StoreError};
+use crate::store::{Kept, Store, StoreError};
 
 /// Violations that are described; further ones are only counted.
 const DESCRIBED: usize = 100;
@@ -48,10 +48,8 @@ pub struct Report {
     pub count: u64,
     /// Rows that were compared with what they should be.
     pub rows: u64,
-    /// Blocks that can be taken back.
-    pub undo_blocks: u64,
-    /// Bytes of their undo records, before compression.
-    pub undo_bytes: u64,
+    /// What is kept of the past.
+    pub kept: Kept,
 }
 
 impl Report {
@@ -99,6 +97,7 @@ pub fn check(store: &Store) -> Result<Report, StoreError> {
         // What cannot be read can't be compared.
         return Ok(report);
     }
+    report.kept = store.audit(&mut |table, what| report.violation(table, what))?;
     let view = store.view();
     check_blocks(store, &view, &mut report)?;
     derive::check_snapshots(&view, store.rules(), &mut report)?;
@@ -117,7 +116,6 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
     let mut tip = None;
     let mut next = store.rules().start_height;
     let mut previous = StateHash::MIN;
-    let undo_from = store.undo_from()?;
     for row in all::<Blocks>(view) {
         let (height, block) = row?;
         if height != next {
@@ -130,17 +128,6 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
                 format!("the state hash of block {height} is not that of its events"),
             );
         }
-        match (height >= undo_from, store.undo_len(height)?) {
-            (true, Some(bytes)) => {
-                report.undo_blocks += 1;
-                report.undo_bytes += bytes;
-            }
-            (true, None) => report.violation("undo", format!("block {height} has no undo record")),
-            (false, Some(_)) => {
-                report.violation("undo", format!("the record of block {height} was to be forgotten"));
-            }
-            (false, None) => {}
-        }
         heights.insert(BlockKey::from(block.hash), height);
         tip = Some((
             Only,
@@ -148,9 +135,6 @@ fn check_blocks(store: &Store, view: &impl View, report: &mut Report) -> Result<
         ));
         (next, previous) = (height.next(), block.state_hash);
         report.rows += 1;
-    }
-    if store.undo_len(next)?.is_some() {
-        report.violation("undo", format!("there is a record of block {next}, which was never applied"));
     }
     report.compare::<BlockHeights>(view, heights)?;
     report.compare::<Tip>(view, tip.into_iter().collect())?;

@@ -12,6 +12,7 @@ use crate::ledger::{Overlay, apply_block};
 use crate::protocol::chunk::Chunk;
 use crate::protocol::manifest::{MAX_CHUNKS, SnapshotKind};
 use crate::protocol::{Amount, ChunkHash, Height};
+use crate::store::StoreView;
 use tempfile::TempDir;
 
 /// A database with the published chain, up to its tip.
@@ -26,17 +27,16 @@ fn database() -> (TempDir, Store) {
     (dir, store)
 }
 
-/// Writes one row past all rules, in the undo record of a block that does not exist.
-fn tamper<T: Table>(store: &Store, key: T::Key, value: Option<T::Value>) {
-    let mut changes = Overlay::new(Empty);
-    match value {
-        Some(value) => changes.put::<T>(key, value).unwrap(),
-        None => {
-            changes.put::<T>(key.clone(), first::<T>(store).1).unwrap();
-            changes.delete::<T>(key).unwrap();
-        }
-    }
-    store.commit(&[(Height(u32::MAX), changes.changes().clone())]).unwrap();
+/// Lets the last block write rows past all rules.
+fn tamper(store: &Store, write: impl FnOnce(&mut Overlay<&StoreView<'_>>)) {
+    let (rules, blocks) = published_chain();
+    let tip = store.tip().unwrap().unwrap();
+    store.undo(tip.height).unwrap();
+    let view = store.view();
+    let mut state = Overlay::new(&view);
+    state.absorb(&apply_block(&view, &rules, blocks.last().unwrap()).unwrap().changes);
+    write(&mut state);
+    store.commit(&[(tip.height, state.into_changes())]).unwrap();
 }
 
 fn first<T: Table>(store: &Store) -> (T::Key, T::Value) {
@@ -68,7 +68,7 @@ fn a_wrong_balance_is_found() {
     let (_dir, store) = database();
     let (key, balance) = first::<Balances>(&store);
     let wrong = Balance { available: balance.available.checked_add(Amount(1)).unwrap(), ..balance };
-    tamper::<Balances>(&store, key, Some(wrong));
+    tamper(&store, |state| state.put::<Balances>(key, wrong).unwrap());
     // Its place by amount is another one, too.
     assert_eq!(tables(&store), ["balances", "holders_by_amount", "holders_by_amount"]);
 }
@@ -76,9 +76,13 @@ fn a_wrong_balance_is_found() {
 #[test]
 fn missing_and_surplus_rows_of_indexes_are_found() {
     let (_dir, store) = database();
-    tamper::<Holders>(&store, first::<Holders>(&store).0, None);
-    tamper::<Maturing>(&store, (Height(1), first::<Standing>(&store).1), Some(Unit));
-    tamper::<Watched>(&store, first::<Watched>(&store).0, None);
+    let (holder, watched) = (first::<Holders>(&store).0, first::<Watched>(&store).0);
+    let standing = first::<Standing>(&store).1;
+    tamper(&store, |state| {
+        state.delete::<Holders>(holder).unwrap();
+        state.put::<Maturing>((Height(1), standing), Unit).unwrap();
+        state.delete::<Watched>(watched).unwrap();
+    });
     assert_eq!(tables(&store), ["watched", "maturing", "holders"]);
 }
 
@@ -86,7 +90,10 @@ fn missing_and_surplus_rows_of_indexes_are_found() {
 fn missing_and_wrong_rows_for_readers_are_found() {
     type Damage = (&'static str, fn(&Store));
     fn lost<T: Table>() -> Damage {
-        (T::NAME, |store| tamper::<T>(store, first::<T>(store).0, None))
+        (T::NAME, |store| {
+            let key = first::<T>(store).0;
+            tamper(store, |state| state.delete::<T>(key).unwrap());
+        })
     }
     let cases = [
         lost::<HoldersByAmount>(),
@@ -100,13 +107,13 @@ fn missing_and_wrong_rows_for_readers_are_found() {
         lost::<Activities>(),
         (HolderCounts::NAME, |store| {
             let (token, count) = first::<HolderCounts>(store);
-            tamper::<HolderCounts>(store, token, Some(count + 1));
+            tamper(store, |state| state.put::<HolderCounts>(token, count + 1).unwrap());
         }),
         (Totals::NAME, |store| {
             let (key, mut totals) = first::<Totals>(store);
             std::mem::swap(&mut totals.exiting, &mut totals.claimed);
             totals.holders += 1;
-            tamper::<Totals>(store, key, Some(totals));
+            tamper(store, |state| state.put::<Totals>(key, totals).unwrap());
         }),
     ];
     for (table, damage) in cases {
@@ -120,8 +127,12 @@ fn missing_and_wrong_rows_for_readers_are_found() {
 fn a_wrong_total_and_a_standing_exit_that_is_gone_are_found() {
     let (_dir, store) = database();
     let ((token, _), total) = first::<Supply>(&store);
-    tamper::<Supply>(&store, (token, EntityIndex(0)), Some(total.checked_add(Amount(1)).unwrap()));
-    tamper::<Standing>(&store, first::<Standing>(&store).0, None);
+    let standing = first::<Standing>(&store).0;
+    tamper(&store, |state| {
+        let wrong = total.checked_add(Amount(1)).unwrap();
+        state.put::<Supply>((token, EntityIndex(0)), wrong).unwrap();
+        state.delete::<Standing>(standing).unwrap();
+    });
     assert_eq!(tables(&store), ["standing", "supply", "balances"]);
 }
 
@@ -130,9 +141,9 @@ fn a_block_that_was_changed_or_lost_is_found() {
     let (_dir, store) = database();
     let (height, mut block) = first::<Blocks>(&store);
     block.events.push_str("token nobody\n");
-    tamper::<Blocks>(&store, height, Some(block));
+    tamper(&store, |state| state.put::<Blocks>(height, block).unwrap());
     assert_eq!(tables(&store), ["blocks"]);
-    tamper::<Blocks>(&store, Height(114), None);
+    tamper(&store, |state| state.delete::<Blocks>(Height(114)).unwrap());
     assert!(tables(&store).iter().filter(|table| **table == "blocks").count() > 1);
 }
 

@@ -142,10 +142,10 @@ fn check_database(store: &Store) -> Result<(), Failure> {
     }
     let height = store.tip()?.map_or("nothing applied yet".into(), |tip| format!("height {}", tip.height));
     writeln!(out, "{height}: {} rows, all as they should be", report.rows)?;
-    let (blocks, kilobytes) = (report.undo_blocks, report.undo_bytes as f64 / 1e3);
+    let (blocks, kilobytes) = (report.kept.blocks, report.kept.bytes as f64 / 1e3);
     writeln!(
         out,
-        "{blocks} blocks can be taken back; their undo records take {kilobytes:.1} kB before compression"
+        "{blocks} blocks can be taken back; what that needs takes {kilobytes:.1} kB before compression"
     )?;
     Ok(out.flush()?)
 }

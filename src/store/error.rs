@@ -96,6 +96,40 @@ pub enum StoreError {
     NoUndo(Height),
 }
 
+/// Why the state after a block cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum HeightError {
+    /// There is no such block yet.
+    #[error("block {height} is not applied; the last one is {}", tip.map_or("none".into(), |tip| tip.to_string()))]
+    Above {
+        /// What was asked for.
+        height: Height,
+        /// The last applied block.
+        tip: Option<Height>,
+    },
+    /// The database starts later.
+    #[error("block {height} is below the start height, {start}: nothing is known of the state there")]
+    BeforeStart {
+        /// What was asked for.
+        height: Height,
+        /// The first block.
+        start: Height,
+    },
+    /// What it takes was dropped, because somebody asked to keep less.
+    #[error(
+        "the state after block {height} is not kept any more; the oldest that is kept is that after block {oldest}"
+    )]
+    Forgotten {
+        /// What was asked for.
+        height: Height,
+        /// The lowest that can be read.
+        oldest: Height,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// What to do about damage.
 const REBUILD: &str = "Put a good copy of the whole directory in its place, or start `btkn sync` or `btkn run` \
     once with --rebuild: that keeps the damaged database as db.old and recovers the state from the blocks";

@@ -1,12 +1,14 @@
 //! What a database was made for. It is refused under anything else.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Entities, Entity, EntityConfig, Rules};
 use crate::protocol::{Height, Network};
 
 /// The number of the database format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The key in the default column family.
 pub(super) const KEY: &[u8] = b"identity";
@@ -14,6 +16,16 @@ pub(super) const KEY: &[u8] = b"identity";
 /// Why a database does not fit.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
+    /// An older version made it.
+    #[error(
+        "it has format {found}, this version of btkn reads and writes format {FORMAT}; start `btkn sync` or `btkn run` \
+         once with --rebuild, which keeps it as db.old and recovers the state from the blocks, or use the version \
+         that made it"
+    )]
+    Older {
+        /// Its format number.
+        found: u32,
+    },
     /// A newer version made it.
     #[error(
         "it has format {found}, this version of btkn knows format {FORMAT}; use the version that made it, or a newer one"
@@ -82,8 +94,10 @@ pub(super) fn encode(rules: &Rules) -> Vec<u8> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Rules, IdentityError> {
     let unreadable = |e: String| IdentityError::Unreadable(e);
     let FormatOnly { format } = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
-    if format != FORMAT {
-        return Err(IdentityError::Newer { found: format });
+    match format.cmp(&FORMAT) {
+        Ordering::Less => return Err(IdentityError::Older { found: format }),
+        Ordering::Greater => return Err(IdentityError::Newer { found: format }),
+        Ordering::Equal => {}
     }
     let identity: Identity = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
     let entities =

@@ -2,46 +2,57 @@
 //! of blocks.
 //!
 //! Guarantees: what [`Store::commit`] wrote is there as a whole or not at all, whatever kills the process;
-//! the undo record of every block is written with the block, and kept unless somebody asks to forget it; a [`StoreView`] never sees half a block; a
-//! database of another format, or with blocks of another network, start height or list of entities, is
-//! refused before anything is changed. Rules live in `ledger/`; nothing here knows what a row means.
+//! the undo record of every block, and the values that it replaced, are written with the block, and kept
+//! unless somebody asks to forget them; a [`StoreView`] never sees half a block, and shows the state after
+//! any block that is not forgotten; a database of another format, or with blocks of another network, start
+//! height or list of entities, is refused before anything is changed. Rules live in `ledger/`; nothing here
+//! knows what a row means.
 
+mod audit;
 #[cfg(feature = "kill-points")]
 mod background;
 mod cache;
+mod changes;
 mod codec;
+mod commit;
 mod damage;
 mod error;
+mod history;
 mod identity;
 mod options;
 mod retention;
 mod stale;
 mod undo;
+mod unfinished;
 mod view;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
 use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 use tokio::sync::watch;
 
 use crate::kill::{self, Window};
-use crate::ledger::keys::{KeyPart, Only};
+use crate::ledger::keys::Only;
 use crate::ledger::records::TipRecord;
-use crate::ledger::tables::{self, ChangeSet, Table, TableVisitor, Tip};
+use crate::ledger::tables::{self, Table, TableVisitor, Tip};
 use crate::ledger::{Rules, View};
 use crate::protocol::Height;
 
+use cache::CACHE;
+use history::HISTORY;
+use stale::STALE;
+use undo::UNDO;
+
+pub use audit::Kept;
 pub use cache::CacheRow;
-pub use error::StoreError;
+pub use error::{HeightError, StoreError};
 pub use identity::{FORMAT, IdentityError};
 pub use stale::StaleBlock;
 pub use view::StoreView;
-
-/// Column family of undo records: height and part, both big-endian, to encoded rows.
-const UNDO: &str = "undo";
 
 /// Directory of the database in the data directory.
 const DATABASE: &str = "db";
@@ -63,6 +74,8 @@ pub struct Store {
     data_dir: PathBuf,
     rules: Rules,
     writes: watch::Sender<u64>,
+    /// The block that is there in part.
+    unfinished: RwLock<Option<Height>>,
 }
 
 impl Store {
@@ -86,7 +99,8 @@ impl Store {
         let db = DB::open_cf_descriptors(&options::database(&shared), &db_dir, families)
             .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
         kill::at(Window::OpenRecovered);
-        let store = Store::new(db, data_dir, rules.clone());
+        let store = Store::new(db, data_dir, rules.clone())?;
+        store.clear_unfinished()?;
         // Written at every start: the names of entities are for people and may have changed.
         let mut batch = WriteBatch::default();
         batch.put(identity::KEY, identity::encode(rules));
@@ -95,8 +109,9 @@ impl Store {
         Ok(store)
     }
 
-    fn new(db: DB, data_dir: &Path, rules: Rules) -> Store {
-        Store { db, data_dir: data_dir.into(), rules, writes: watch::Sender::new(0) }
+    fn new(db: DB, data_dir: &Path, rules: Rules) -> Result<Store, StoreError> {
+        let unfinished = RwLock::new(unfinished::load(&db)?);
+        Ok(Store { db, data_dir: data_dir.into(), rules, writes: watch::Sender::new(0), unfinished })
     }
 
     /// Opens the database in `data_dir` to read it, also while another process writes to it. Shows the
@@ -132,7 +147,7 @@ impl Store {
 
     /// The state as of the last commit.
     pub fn view(&self) -> StoreView<'_> {
-        StoreView::new(&self.db)
+        StoreView::new(self)
     }
 
     /// The last applied block.
@@ -145,54 +160,6 @@ impl Store {
         self.writes.subscribe()
     }
 
-    /// Writes a run of consecutive blocks, with their undo records, in one atomic step.
-    pub fn commit(&self, blocks: &[(Height, ChangeSet)]) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        for (height, changes) in blocks {
-            self.write_rows(&mut batch, changes)?;
-            for (part, bytes) in (0u32..).zip(undo::encode(changes)) {
-                batch.put_cf(self.family(UNDO)?, undo_key(*height, part), bytes);
-            }
-        }
-        kill::at(Window::CommitBefore);
-        self.write(batch)?;
-        #[cfg(feature = "kill-points")]
-        self.say_what_is_written();
-        kill::at(Window::CommitAfter);
-        #[cfg(feature = "kill-points")]
-        self.kill_in_background();
-        Ok(())
-    }
-
-    /// Takes back the last applied block, whose height is given: every row is as it was before it.
-    /// Returns the rows that changed; their `before` is not filled in. What it was is kept for a while, see
-    /// [`stale_block`](Store::stale_block).
-    pub fn undo(&self, height: Height) -> Result<ChangeSet, StoreError> {
-        kill::at(Window::UndoBefore);
-        let mut batch = WriteBatch::default();
-        let mut changes = ChangeSet::default();
-        let undo_family = self.family(UNDO)?;
-        for part in 0u32.. {
-            let key = undo_key(height, part);
-            let Some(bytes) = self.db.get_cf(undo_family, &key).map_err(|e| self.failed(e))? else {
-                if part == 0 {
-                    return Err(StoreError::NoUndo(height));
-                }
-                break;
-            };
-            undo::decode(&bytes, &mut changes)?;
-            batch.delete_cf(undo_family, key);
-        }
-        self.keep_stale(&mut batch, [height])?;
-        self.write_rows(&mut batch, &changes)?;
-        kill::at(Window::UndoWrite);
-        self.write(batch)?;
-        #[cfg(feature = "kill-points")]
-        self.say_what_is_written();
-        kill::at(Window::UndoAfter);
-        Ok(changes)
-    }
-
     /// Makes sure that everything is on the disk; called before a clean end.
     pub fn flush(&self) -> Result<(), StoreError> {
         kill::at(Window::EndBefore);
@@ -201,15 +168,11 @@ impl Store {
         Ok(())
     }
 
-    /// Every write goes through here: all of it or nothing, and on the disk when this returns.
+    /// Every write that counts goes through here: all of it or nothing, and on the disk when this returns.
     fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         self.db.write_opt(batch, &options::write()).map_err(|e| self.failed(e))?;
         self.writes.send_modify(|writes| *writes += 1);
         Ok(())
-    }
-
-    fn write_rows(&self, batch: &mut WriteBatch, changes: &ChangeSet) -> Result<(), StoreError> {
-        tables::visit_tables(&mut WriteRows { store: self, batch, changes })
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
@@ -218,36 +181,6 @@ impl Store {
 
     fn failed(&self, e: rocksdb::Error) -> StoreError {
         StoreError::of_rocksdb(&self.data_dir, e)
-    }
-}
-
-/// Where a part of the undo record of a block is kept.
-fn undo_key(height: Height, part: u32) -> Vec<u8> {
-    (height, part).to_key()
-}
-
-struct WriteRows<'a> {
-    store: &'a Store,
-    batch: &'a mut WriteBatch,
-    changes: &'a ChangeSet,
-}
-
-impl TableVisitor for WriteRows<'_> {
-    type Error = StoreError;
-
-    fn table<T: Table>(&mut self) -> Result<(), StoreError> {
-        let rows = T::rows(self.changes);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let family = self.store.family(T::NAME)?;
-        for (key, change) in rows {
-            match &change.after {
-                Some(value) => self.batch.put_cf(family, key.to_key(), codec::encode(value)),
-                None => self.batch.delete_cf(family, key.to_key()),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -334,7 +267,7 @@ fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let options = options::read_only(&shared);
     let db = DB::open_cf_descriptors_read_only(&options, data_dir.join(DATABASE), families, false)
         .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
-    Ok(Store::new(db, data_dir, rules))
+    Store::new(db, data_dir, rules)
 }
 
 /// The names of the write-ahead logs.
@@ -375,7 +308,7 @@ fn family_names() -> Vec<&'static str> {
             Ok(())
         }
     }
-    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, cache::CACHE, stale::STALE]);
+    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, HISTORY, CACHE, STALE]);
     match tables::visit_tables(&mut names) {
         Ok(()) => names.0,
         Err(never) => match never {},
@@ -383,4 +316,8 @@ fn family_names() -> Vec<&'static str> {
 }
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unfinished_tests;

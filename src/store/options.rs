@@ -14,6 +14,7 @@ use rocksdb::{
     WriteBufferManager, WriteOptions,
 };
 
+use super::history::{self, HISTORY};
 use crate::kill;
 
 /// Bytes of memory for blocks of files and for rows that are not in files yet, of all tables together.
@@ -76,7 +77,7 @@ pub(super) fn read_only(shared: &Shared) -> Options {
     options
 }
 
-/// Options of every write.
+/// Options of every write that counts.
 pub(super) fn write() -> WriteOptions {
     let mut options = WriteOptions::default();
     // To the disk before it returns. A kill needs this not: what is handed to the system survives it. A
@@ -86,9 +87,22 @@ pub(super) fn write() -> WriteOptions {
     options
 }
 
+/// Options of a write that is worth nothing without a later one.
+pub(super) fn write_step() -> WriteOptions {
+    WriteOptions::default()
+}
+
 /// The column families with their options.
 pub(super) fn families(names: &[&str], shared: &Shared) -> Vec<ColumnFamilyDescriptor> {
-    names.iter().map(|name| ColumnFamilyDescriptor::new(*name, family(&shared.cache))).collect()
+    let options = |name| {
+        let mut options = family(&shared.cache);
+        if name == HISTORY {
+            // Reading at a height asks for the history of rows that mostly have none: a filter knows.
+            options.set_prefix_extractor(history::prefixes());
+        }
+        options
+    };
+    names.iter().map(|name| ColumnFamilyDescriptor::new(*name, options(*name))).collect()
 }
 
 fn family(cache: &Cache) -> Options {

@@ -16,20 +16,20 @@ use crate::protocol::Network;
 use crate::scan::BlockMessages;
 
 /// Every row of every column family that belongs to the state, as bytes.
-type Content = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+pub(super) type Content = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
-fn content(store: &Store) -> Content {
+pub(super) fn content(store: &Store) -> Content {
     let rows = |name: &'static str| {
         let family = store.db.cf_handle(name).unwrap();
         let rows = store.db.iterator_cf(family, IteratorMode::Start).map(Result::unwrap);
         rows.map(move |(key, value)| ((name, key.to_vec()), value.to_vec()))
     };
-    let beside = [cache::CACHE, stale::STALE];
+    let beside = [CACHE, STALE];
     family_names().into_iter().filter(|name| !beside.contains(name)).flat_map(rows).collect()
 }
 
 /// Applies blocks in runs of `run` blocks.
-fn apply(store: &Store, blocks: &[BlockMessages], run: usize) {
+pub(super) fn apply(store: &Store, blocks: &[BlockMessages], run: usize) {
     for blocks in blocks.chunks(run) {
         let view = store.view();
         let mut pending = Overlay::new(&view);
@@ -49,7 +49,7 @@ fn entity(name: &str, byte: u8, from_height: u32) -> EntityConfig {
     EntityConfig { name: name.into(), keys: vec![EntityKey { key, from_height: Height(from_height) }] }
 }
 
-fn rules() -> Rules {
+pub(super) fn rules() -> Rules {
     let entities = Entities::new(vec![entity("alpha", 1, 0)]).unwrap();
     Rules { network: Network::Regtest, start_height: Height(7), entities }
 }
@@ -277,10 +277,22 @@ fn a_database_without_blocks_takes_another_configuration() {
 fn it_refuses_a_newer_format() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path(), &rules()).unwrap();
-    let newer = br#"{"format":2,"what":"nobody knows yet"}"#;
+    let newer = br#"{"format":3,"what":"nobody knows yet"}"#;
     store.db.put(identity::KEY, newer).unwrap();
     drop(store);
-    assert!(refusal(dir.path(), &rules()).contains("it has format 2"));
+    assert!(refusal(dir.path(), &rules()).contains("it has format 3"));
+}
+
+#[test]
+fn it_refuses_an_older_format_and_says_how_to_recover() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules()).unwrap();
+    store.db.put(identity::KEY, br#"{"format":1}"#).unwrap();
+    drop(store);
+    let message = refusal(dir.path(), &rules());
+    assert!(message.contains("it has format 1") && message.contains("--rebuild"), "{message}");
+    Store::set_aside(dir.path()).unwrap();
+    assert_eq!(Store::open(dir.path(), &rules()).unwrap().tip().unwrap(), None);
 }
 
 #[test]

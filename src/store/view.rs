@@ -1,22 +1,84 @@
-//! Reading the tables.
+//! Reading the tables: as they are now, and as they were after any block whose state is kept.
 
-use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, Snapshot};
+use std::sync::Arc;
 
-use super::codec;
-use crate::ledger::keys::KeyPart;
-use crate::ledger::tables::Table;
+use rocksdb::{ColumnFamily, DB, DBRawIterator, Direction, IteratorMode, ReadOptions, Snapshot};
+
+use super::codec::Stored;
+use super::error::HeightError;
+use super::history::{self, HISTORY, RowsBefore};
+use super::{Store, retention};
+use crate::ledger::keys::{KeyPart, Only};
+use crate::ledger::tables::{Table, Tip};
 use crate::ledger::view::RowIter;
 use crate::ledger::{ReadError, View};
+use crate::protocol::Height;
 
-/// The state as of one moment; later commits do not show in it.
+/// The state as of one moment, after one block; later commits do not show in it.
+///
+/// Clones look at the same moment.
+#[derive(Clone)]
 pub struct StoreView<'a> {
-    db: &'a DB,
-    snapshot: Snapshot<'a>,
+    store: &'a Store,
+    snapshot: Arc<Snapshot<'a>>,
+    /// The block before which it shows the state; `None` for the state after the last one.
+    before: Option<Height>,
 }
 
 impl<'a> StoreView<'a> {
-    pub(super) fn new(db: &'a DB) -> Self {
-        StoreView { db, snapshot: db.snapshot() }
+    pub(super) fn new(store: &'a Store) -> Self {
+        store.with_unfinished(|before| StoreView { store, snapshot: Arc::new(store.db.snapshot()), before })
+    }
+
+    /// The same moment, and the state after the block at `height`, which was the last one or came before
+    /// it. Every table is as it was then; what came later is not there.
+    pub fn at(&self, height: Height) -> Result<StoreView<'a>, HeightError> {
+        let tip = self.get::<Tip>(&Only)?.map(|tip| tip.height);
+        let Some(tip) = tip.filter(|tip| height <= *tip) else {
+            return Err(HeightError::Above { height, tip });
+        };
+        let start = self.store.rules.start_height;
+        if height < start {
+            return Err(HeightError::BeforeStart { height, start });
+        }
+        let oldest = self.oldest()?;
+        if height < oldest {
+            return Err(HeightError::Forgotten { height, oldest });
+        }
+        let before = if height == tip { self.before } else { Some(height.next()) };
+        Ok(StoreView { before, ..self.clone() })
+    }
+
+    /// The lowest block whose state can be read: the one below the lowest that can be taken back.
+    pub fn oldest(&self) -> Result<Height, ReadError> {
+        let from = self.snapshot.get(retention::UNDO_FROM).map_err(|e| failed("undo", e))?;
+        let start = self.store.rules.start_height;
+        Ok(match from {
+            Some(bytes) => Height(retention::decode_undo_from(&bytes)?.0.saturating_sub(1)).max(start),
+            None => start,
+        })
+    }
+
+    pub(super) fn iterator(
+        &self,
+        name: &'static str,
+        options: ReadOptions,
+    ) -> Result<DBRawIterator<'_>, ReadError> {
+        Ok(self.snapshot.raw_iterator_cf_opt(family(&self.store.db, name)?, options))
+    }
+
+    fn rows_before<T: Table>(
+        &self,
+        from: &T::Key,
+        to: &T::Key,
+        before: Height,
+    ) -> Result<RowsBefore<'_, T>, ReadError> {
+        let (from, to) = (from.to_key(), to.to_key());
+        let rows = self.iterator(T::NAME, up_to(ReadOptions::default(), to.clone()))?;
+        let mut last = Vec::with_capacity(1 + T::Key::LEN + Height::LEN);
+        history::put_key(T::NUMBER, &to, Height(u32::MAX), &mut last);
+        let past = self.iterator(HISTORY, up_to(history::across_rows(), last))?;
+        Ok(RowsBefore::new(rows, past, &from, before))
     }
 }
 
@@ -24,37 +86,60 @@ pub(super) fn family<'a>(db: &'a DB, name: &'static str) -> Result<&'a ColumnFam
     db.cf_handle(name).ok_or_else(|| ReadError { table: name, reason: "the table does not exist".into() })
 }
 
-fn failed<T: Table>(e: rocksdb::Error) -> ReadError {
-    ReadError { table: T::NAME, reason: e.into_string() }
+pub(super) fn failed(table: &'static str, e: rocksdb::Error) -> ReadError {
+    ReadError { table, reason: e.into_string() }
+}
+
+/// A key from its bytes.
+pub(super) fn key<T: Table>(bytes: &[u8]) -> Result<T::Key, ReadError> {
+    let broken = || ReadError { table: T::NAME, reason: "a key has the wrong length".into() };
+    T::Key::take(bytes).ok_or_else(broken)
+}
+
+/// Ends an iterator after `last`.
+pub(super) fn up_to(mut options: ReadOptions, mut last: Vec<u8>) -> ReadOptions {
+    // The bound is exclusive: the first byte string after the last key.
+    last.push(0);
+    options.set_iterate_upper_bound(last);
+    options
 }
 
 impl View for StoreView<'_> {
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, ReadError> {
-        let family = family(self.db, T::NAME)?;
-        match self.snapshot.get_pinned_cf(family, key.to_key()).map_err(failed::<T>)? {
-            Some(bytes) => codec::decode::<T>(&bytes).map(Some),
-            None => Ok(None),
+        let (family, key) = (family(&self.store.db, T::NAME)?, key.to_key());
+        let bytes = self.snapshot.get_pinned_cf(family, &key).map_err(|e| failed(T::NAME, e))?;
+        let row = bytes.as_deref().map(|bytes| Stored::read(T::NAME, bytes)).transpose()?;
+        match (row, self.before) {
+            (Some(row), before) if before.is_none_or(|before| row.since < before) => {
+                row.decode::<T>().map(Some)
+            }
+            (_, None) => Ok(None),
+            (_, Some(before)) => {
+                let mut options = ReadOptions::default();
+                options.set_prefix_same_as_start(true);
+                history::find::<T>(self.iterator(HISTORY, options)?, &key, before)
+            }
         }
     }
 
     fn scan<T: Table>(&self, from: &T::Key, to: &T::Key) -> RowIter<'_, T> {
-        let family = match family(self.db, T::NAME) {
+        if let Some(before) = self.before {
+            return match self.rows_before::<T>(from, to, before) {
+                Ok(rows) => Box::new(rows),
+                Err(e) => Box::new(std::iter::once(Err(e))),
+            };
+        }
+        let family = match family(&self.store.db, T::NAME) {
             Ok(family) => family,
             Err(e) => return Box::new(std::iter::once(Err(e))),
         };
-        let mut options = ReadOptions::default();
-        // The bound is exclusive: the first byte string after `to`.
-        let mut bound = to.to_key();
-        bound.push(0);
-        options.set_iterate_upper_bound(bound);
-        let start = from.to_key();
+        let options = up_to(ReadOptions::default(), to.to_key());
+        let from = from.to_key();
         let rows =
-            self.snapshot.iterator_cf_opt(family, options, IteratorMode::From(&start, Direction::Forward));
+            self.snapshot.iterator_cf_opt(family, options, IteratorMode::From(&from, Direction::Forward));
         Box::new(rows.map(|row| {
-            let (key, value) = row.map_err(failed::<T>)?;
-            let key = T::Key::take(&key)
-                .ok_or_else(|| ReadError { table: T::NAME, reason: "a key has the wrong length".into() })?;
-            Ok((key, codec::decode::<T>(&value)?))
+            let (bytes, value) = row.map_err(|e| failed(T::NAME, e))?;
+            Ok((key::<T>(&bytes)?, Stored::read(T::NAME, &value)?.decode::<T>()?))
         }))
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use btkn_indexer::store::FORMAT;
 use btkn_testkit::fake_node::{FakeNode, Fault, Rule};
 use rocksdb::{DB, Options};
 
@@ -349,10 +350,11 @@ fn a_database_of_a_newer_version_is_left_alone() {
 
     let identity = open().get("identity").unwrap().unwrap();
     let text = String::from_utf8(identity.clone()).unwrap();
-    let newer = text.replace("\"format\":1", "\"format\":2");
+    let newer = text.replace(&format!("\"format\":{FORMAT}"), &format!("\"format\":{}", FORMAT + 1));
     assert_ne!(newer, text);
     open().put("identity", newer).unwrap();
-    let messages = ["it has format 2", "use the version that made it, or a newer one"];
+    let messages =
+        [&*format!("it has format {}", FORMAT + 1), "use the version that made it, or a newer one"];
     for mut command in [stage.sync("newer"), read("dump", &data), read("check", &data), read("events", &data)]
     {
         fails("newer format", &command.output().unwrap(), &messages);

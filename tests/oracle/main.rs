@@ -12,6 +12,7 @@ mod exits;
 #[cfg(feature = "kill-points")]
 mod kill;
 mod laws;
+mod past;
 mod plan;
 mod random;
 mod readers;

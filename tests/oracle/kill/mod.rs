@@ -22,6 +22,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bitcoin::BlockHash;
 use btkn_indexer::check;
 use btkn_indexer::kill::Window;
+use btkn_indexer::ledger::View;
+use btkn_indexer::ledger::tables::Blocks;
+use btkn_indexer::protocol::Height;
 use btkn_indexer::store::{Store, StoreError};
 use tempfile::TempDir;
 
@@ -32,7 +35,8 @@ use child::{End, Errand, Running};
 use report::{Report, say};
 
 /// Windows in an undo of one block.
-const UNDO: [Window; 4] = [Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
+const UNDO: [Window; 5] =
+    [Window::UndoStep, Window::UndoBefore, Window::UndoWrite, Window::UndoAfter, Window::UndoNext];
 
 #[test]
 fn kills_lose_nothing() {
@@ -191,7 +195,7 @@ impl Harness {
             windows.extend([(Window::Flush, batches), (Window::Compaction, batches)]);
             let blocks = [Window::BlockFetched, Window::BlockScanned, Window::BlockApplied];
             windows.extend(blocks.map(|window| (window, applied)));
-            let commits = [Window::CommitBefore, Window::CommitAfter, Window::RunDone];
+            let commits = [Window::CommitStep, Window::CommitBefore, Window::CommitAfter, Window::RunDone];
             windows.extend(commits.map(|window| (window, batches)));
         }
         let always = [Window::OpenBefore, Window::OpenRecovered, Window::OpenDone];
@@ -226,10 +230,26 @@ impl Harness {
                 assert_eq!(ledger, oracle, "{topic} differ");
             }
         });
+        self.check_past(&store);
         self.report.checks += 1;
         self.undo_from = store.undo_from().expect("a readable height").0;
         self.tip = tip;
         self.bests = vec![self.chain.best()];
+    }
+
+    /// Compares the state after some block below the tip with the oracle.
+    fn check_past(&mut self, store: &Store) {
+        let view = store.view();
+        let Some(tip) = store.tip().expect("a readable tip") else { return };
+        let oldest = view.oldest().expect("a readable height");
+        let height = Height(self.random.within(oldest.0.min(tip.height.0)..=tip.height.0));
+        let past = view.at(height).expect("a state that is kept");
+        let block = past.get::<Blocks>(&height).expect("a readable block").expect("a block");
+        self.chain.state(Some(block.hash), |rules, oracle| {
+            for (topic, ledger, oracle) in compare::topics(&past, rules, oracle) {
+                assert_eq!(ledger, oracle, "{topic} differ after block {height}, read at {}", tip.height);
+            }
+        });
     }
 
     /// At the end of the chain: the state is the fixture's, and a database that was never killed has the
@@ -242,9 +262,17 @@ impl Harness {
         assert_eq!(end, End::Done);
         let open = |dir| Store::open_read_only(dir).expect("a database");
         let (killed, fresh) = (open(&self.data_dir()), open(&fresh));
-        assert_eq!(compare::same_rows(&killed.view(), &fresh.view()), Ok(()));
+        let (killed_view, fresh_view) = (killed.view(), fresh.view());
+        assert_eq!(compare::same_rows(&killed_view, &fresh_view), Ok(()));
+        let tip = killed.tip().expect("a readable tip").expect("a block").height;
+        for height in (killed_view.oldest().expect("a readable height").0..tip.0).map(Height) {
+            let killed = killed_view.at(height).expect("a state that is kept");
+            let fresh = fresh_view.at(height).expect("a state that is kept");
+            assert_eq!(compare::same_rows(&killed, &fresh), Ok(()), "the state after block {height}");
+        }
         let golden = std::fs::read_to_string(fixture("expected.json")).expect("the fixture's state");
         assert_eq!(child::dump(&self.data_dir()), golden, "the fixture's state");
+        drop((killed_view, fresh_view));
         drop((killed, fresh));
         std::fs::remove_dir_all(self.round_dir()).expect("a directory of ours");
         self.round += 1;
