@@ -20,7 +20,7 @@ export BENCH_DIR BENCH_MB
 KILLS ?= 2000
 SEED ?=
 
-.PHONY: help run test kill-test lint fmt fixture fuzz deny bench-chain bench bench-latency bench-parts doc
+.PHONY: help run test kill-test lint fmt fixture openapi fuzz deny bench-chain bench bench-latency bench-parts doc
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -49,6 +49,10 @@ fmt: ## format the code
 fixture: ## make fixtures/regtest/ again with a real Bitcoin Core
 	@scripts/prepare test
 	BITCOIND="$$(scripts/bitcoind)" cargo run -q -p btkn-testkit --bin fixture -- fixtures/regtest
+
+openapi: ## make schema/openapi.json and schema/examples.json again from the handlers
+	@scripts/prepare
+	BTKN_WRITE_SCHEMA=1 cargo test --workspace --features kill-points --lib api::tests::document::the_committed
 
 fuzz: ## fuzz a target for some time: make fuzz TARGET=manifest SECONDS=600 (see fuzz/README.md)
 	@scripts/prepare

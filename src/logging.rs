@@ -3,7 +3,8 @@
 //! A progress bar that is drawn on [`screen`] steps aside for every line, so that neither spoils the other.
 //!
 //! The variable `BTKN_LOG` chooses what is written, in the usual filter language (`debug`,
-//! `info,btkn_indexer::chain=trace`); without it, `info`.
+//! `info,btkn_indexer::chain=trace`); without it, `info`. `BTKN_LOG_FORMAT=json` writes every line as a JSON
+//! object, for programs.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
@@ -14,25 +15,33 @@ use tracing_subscriber::EnvFilter;
 /// The variable that holds the filter.
 pub const FILTER_VARIABLE: &str = "BTKN_LOG";
 
-/// The filter variable does not hold a filter.
+/// The variable that holds the format.
+pub const FORMAT_VARIABLE: &str = "BTKN_LOG_FORMAT";
+
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("{FILTER_VARIABLE}: {0}; try error, warn, info, debug or trace")]
-pub struct BadFilter(String);
+pub enum BadLog {
+    /// The filter variable does not hold a filter.
+    #[error("{FILTER_VARIABLE}: {0}; try error, warn, info, debug or trace")]
+    Filter(String),
+    /// The format variable does not hold a format.
+    #[error("{FORMAT_VARIABLE}: {0:?} is no format; use text (as if it were not set) or json")]
+    Format(String),
+}
 
 /// Starts logging for the whole process. To be called once, before anything logs.
-pub fn start() -> Result<(), BadFilter> {
-    let filter = match std::env::var(FILTER_VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(text).map_err(|error| BadFilter(error.to_string()))?
-        }
-        _ => EnvFilter::new("info"),
+pub fn start() -> Result<(), BadLog> {
+    let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let filter = match variable(FILTER_VARIABLE) {
+        Some(text) => EnvFilter::try_new(text).map_err(|error| BadLog::Filter(error.to_string()))?,
+        None => EnvFilter::new("info"),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Lines)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);
+    match variable(FORMAT_VARIABLE).as_deref() {
+        None | Some("text") => lines.with_ansi(io::stderr().is_terminal()).init(),
+        Some("json") => lines.json().flatten_event(true).with_span_list(false).init(),
+        Some(other) => return Err(BadLog::Format(other.to_owned())),
+    }
     Ok(())
 }
 

@@ -1,19 +1,19 @@
 //! What handlers share: the store, the progress of synchronisation, and how a read of the state is
 //! answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::Limits;
-use super::error::ApiError;
+use super::answer::Basis;
+use super::at;
+use super::error::{ApiError, Code};
+use super::metrics::Metrics;
 use super::query::Ask;
 use super::reader::Reader;
-use super::types::Answer;
 use crate::ledger::keys::Only;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::Tip;
@@ -22,20 +22,12 @@ use crate::protocol::Network;
 use crate::store::{Store, StoreView};
 use crate::sync::status::{Phase, SyncStatus};
 
-/// Height of the block that an answer rests on.
-pub const HEIGHT_HEADER: HeaderName = HeaderName::from_static("btkn-height");
-
-/// Hash of the block that an answer rests on.
-pub const BLOCK_HASH_HEADER: HeaderName = HeaderName::from_static("btkn-block-hash");
-
-/// `true` if that block was the best known one.
-pub const SYNCED_HEADER: HeaderName = HeaderName::from_static("btkn-synced");
-
 /// Seconds after which a read that came too early is worth another try.
 const RETRY_AFTER: u32 = 5;
 
-/// How long a cache may keep an answer about the tip: long enough to absorb a crowd, too short to notice.
-const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=1, must-revalidate");
+/// Answers of at most so many rows are read where the request is, which takes some microseconds for each
+/// row. Handing it to a thread that may wait takes longer than most of them.
+const ROWS_IN_PLACE: usize = 100;
 
 /// What handlers share. Clones are cheap.
 #[derive(Clone)]
@@ -44,12 +36,19 @@ pub struct App {
     sync: watch::Receiver<SyncStatus>,
     reads: Arc<Semaphore>,
     limits: Limits,
+    metrics: Arc<Metrics>,
+    /// What answers rested on when somebody last asked for the last block.
+    basis: Arc<Mutex<Option<Arc<Basis>>>>,
 }
+
+/// What the state is read from.
+pub type StateReader<'a> = Reader<'a, StoreView<'a>>;
 
 impl App {
     /// An API over a store, which somebody else may be writing to.
     pub fn new(store: Arc<Store>, sync: watch::Receiver<SyncStatus>, limits: Limits) -> Self {
-        App { store, sync, reads: Arc::new(Semaphore::new(limits.reads)), limits }
+        let reads = Arc::new(Semaphore::new(limits.reads));
+        App { store, sync, reads, limits, metrics: Arc::new(Metrics::new()), basis: Arc::default() }
     }
 
     /// The network whose addresses are read and written.
@@ -67,9 +66,38 @@ impl App {
         self.limits
     }
 
+    /// What is counted while requests are answered.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Progress of synchronisation, as of now.
     pub fn sync_status(&self) -> SyncStatus {
         self.sync.borrow().clone()
+    }
+
+    /// The state as of the last applied block; `None` before the first.
+    pub fn reader_at_tip(&self) -> Result<Option<StateReader<'_>>, ApiError> {
+        let view = self.store.view();
+        let Some(tip) = view.get::<Tip>(&Only)? else { return Ok(None) };
+        let basis = self.basis_at_tip(&view, tip)?;
+        Ok(Some(self.reader(view, basis)))
+    }
+
+    /// The same for all requests until the next block.
+    fn basis_at_tip(&self, view: &StoreView<'_>, tip: TipRecord) -> Result<Arc<Basis>, ApiError> {
+        let last = || self.basis.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(basis) = last().as_ref().filter(|basis| basis.is_of(&tip)) {
+            return Ok(Arc::clone(basis));
+        }
+        let basis = Arc::new(Basis::read(view, tip, &self.store.rules().entities)?);
+        *last() = Some(Arc::clone(&basis));
+        Ok(basis)
+    }
+
+    fn reader<V>(&self, view: V, basis: Arc<Basis>) -> Reader<'_, V> {
+        let rules = self.store.rules();
+        Reader { view, tip: basis.tip, basis, network: rules.network, entities: &rules.entities }
     }
 
     /// Runs something that reads the store on a thread that may block. Only so many run at once.
@@ -78,12 +106,13 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     {
-        let permit = Arc::clone(&self.reads).try_acquire_owned().map_err(|_| {
-            ApiError::unavailable("busy", "the server answers as many requests as it can; try again", 1)
-        })?;
+        let permit = Arc::clone(&self.reads)
+            .try_acquire_owned()
+            .map_err(|_| ApiError::retry(Code::Busy, Code::Busy.meaning(), 1))?;
         let app = self.clone();
+        let span = tracing::Span::current();
         let task = tokio::task::spawn_blocking(move || {
-            let result = work(&app);
+            let result = span.in_scope(|| work(&app));
             drop(permit);
             result
         });
@@ -93,63 +122,51 @@ impl App {
 
     /// Answers a read of the state: what `read` finds, with the block that it rests on in body and
     /// headers, an entity tag, and 304 for a client that has the answer already.
-    pub async fn state<T, F>(&self, ask: Ask, read: F) -> Response
+    pub async fn state<T, F>(&self, ask: Ask, read: F) -> Result<Response, ApiError>
     where
         T: Serialize,
-        F: FnOnce(&Reader<'_, StoreView<'_>>) -> Result<T, ApiError> + Send + 'static,
+        F: FnOnce(&StateReader<'_>) -> Result<T, ApiError> + Send + 'static,
     {
-        let answered = self.blocking(move |app| Ok(app.read_state(&ask, read))).await;
-        answered.unwrap_or_else(IntoResponse::into_response)
+        if ask.rows <= ROWS_IN_PLACE {
+            return self.read_state(&ask, read);
+        }
+        self.blocking(move |app| app.read_state(&ask, read)).await
     }
 
     fn read_state<T: Serialize>(
         &self,
         ask: &Ask,
-        read: impl FnOnce(&Reader<'_, StoreView<'_>>) -> Result<T, ApiError>,
-    ) -> Response {
+        read: impl FnOnce(&StateReader<'_>) -> Result<T, ApiError>,
+    ) -> Result<Response, ApiError> {
         // Before the view is taken, so that "synced" is never said of an older block.
         let sync = self.sync_status();
-        let view = self.store.view();
-        let tip = match view.get::<Tip>(&Only) {
-            Ok(Some(tip)) => tip,
-            Ok(None) => return not_yet("no block has been applied yet").into_response(),
-            Err(error) => return ApiError::from(error).into_response(),
-        };
-        let rules = self.store.rules();
-        let reader = Reader { view, tip, network: rules.network, entities: &rules.entities };
-        let mut response = if sync.close(tip.height) || ask.allow_stale {
-            answer(&reader, ask, read).unwrap_or_else(IntoResponse::into_response)
+        let now = self.reader_at_tip()?.ok_or_else(|| not_yet("no block has been applied yet"))?;
+        let tip = now.tip;
+        let mut basis = Arc::clone(&now.basis);
+        let answered = if !sync.close(tip.height) && !ask.allow_stale {
+            Err(not_yet(behind(sync.phase, &tip)))
         } else {
-            not_yet(behind(sync.phase, &tip)).into_response()
+            at::resolve(ask, &now.view, &tip).and_then(|at| {
+                let deep = at::is_deep(at.height, tip.height);
+                let reader = match at.hash == tip.hash {
+                    true => now,
+                    false => self.reader_of(&now.view, at)?,
+                };
+                basis = Arc::clone(&reader.basis);
+                basis.answer(ask, deep, read(&reader)?)
+            })
         };
-        set_block_headers(response.headers_mut(), &tip, sync.synced());
-        response
+        let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+        basis.set_headers(response.headers_mut(), sync.synced());
+        Ok(response)
     }
-}
 
-fn answer<V: View, T: Serialize>(
-    reader: &Reader<'_, V>,
-    ask: &Ask,
-    read: impl FnOnce(&Reader<'_, V>) -> Result<T, ApiError>,
-) -> Result<Response, ApiError> {
-    let body = read(reader)?;
-    let etag = entity_tag(&reader.tip);
-    let mut response = if ask.has(&etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        Json(Answer { as_of: reader.as_of()?, body }).into_response()
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        headers.insert(header::ETAG, etag);
+    /// The state as of a block before the last one, at the moment that `now` shows.
+    fn reader_of<'a>(&'a self, now: &StoreView<'a>, at: TipRecord) -> Result<StateReader<'a>, ApiError> {
+        let view = now.at(at.height)?;
+        let basis = Basis::read(&view, at, &self.store.rules().entities)?;
+        Ok(self.reader(view, Arc::new(basis)))
     }
-    Ok(response)
-}
-
-/// Under one URL, an answer changes with the block that it rests on, and with the software.
-fn entity_tag(tip: &TipRecord) -> String {
-    format!("\"{}-{}\"", tip.hash, env!("CARGO_PKG_VERSION"))
 }
 
 /// Why the state is not that of the best chain, and what to do.
@@ -165,13 +182,5 @@ fn behind(phase: Phase, tip: &TipRecord) -> String {
 }
 
 fn not_yet(message: impl Into<String>) -> ApiError {
-    ApiError::unavailable("catching_up", message, RETRY_AFTER)
-}
-
-fn set_block_headers(headers: &mut HeaderMap, tip: &TipRecord, synced: bool) {
-    headers.insert(HEIGHT_HEADER, HeaderValue::from(tip.height.0));
-    if let Ok(hash) = HeaderValue::from_str(&tip.hash.to_string()) {
-        headers.insert(BLOCK_HASH_HEADER, hash);
-    }
-    headers.insert(SYNCED_HEADER, HeaderValue::from_static(if synced { "true" } else { "false" }));
+    ApiError::retry(Code::CatchingUp, message, RETRY_AFTER)
 }

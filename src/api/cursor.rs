@@ -1,13 +1,14 @@
 //! Cursors as text: lower-case hex of a version, the number of the list, the hash of the block that the
 //! list was read at (internal byte order) and the key of the row that the next page begins with.
 //!
-//! Whether that block is still the tip, and whether the key lies in the part of the list that is asked
+//! Whether that block is still in the chain, and whether the key lies in the part of the list that is asked
 //! for, is for whoever opens the page.
 
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 use bitcoin::hex::{DisplayHex, FromHex};
 
+use super::error::{ApiError, Code};
 use crate::ledger::keys::KeyPart;
 
 /// First byte of a cursor.
@@ -36,6 +37,10 @@ pub enum List {
     TtxoExits = 6,
     /// Snapshots.
     Snapshots = 7,
+    /// Chunks of a manifest.
+    Chunks = 8,
+    /// Evidence of equivocation.
+    Equivocations = 9,
 }
 
 /// Writes a cursor.
@@ -55,4 +60,12 @@ pub fn decode<K: KeyPart>(list: List, text: &str) -> Option<(BlockHash, K)> {
     }
     let block = BlockHash::from_slice(&head[2..]).ok()?;
     Some((block, K::take(key)?))
+}
+
+/// The block at which a list was begun, from a cursor of any list.
+pub fn block(text: &str) -> Result<BlockHash, ApiError> {
+    let bytes = Vec::<u8>::from_hex(text).ok();
+    let head = bytes.as_deref().and_then(|bytes| bytes.get(..HEAD)).filter(|head| head[0] == VERSION);
+    let hash = head.and_then(|head| BlockHash::from_slice(&head[2..]).ok());
+    hash.ok_or_else(|| ApiError::of(Code::BadCursor))
 }

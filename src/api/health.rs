@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use crate::ledger::records::TipRecord;
 use crate::sync::status::{Phase, SyncStatus};
 
@@ -17,30 +17,30 @@ const RETRY_AFTER: u32 = 10;
 /// That a chain has no new block for long is no fault of this process; that its source stays silent is,
 /// and so is a tip that stays behind it, which leaves the phase of following.
 pub fn check(sync: &SyncStatus, tip: Option<&TipRecord>, now: Instant) -> Result<(), ApiError> {
-    let not_ready = |code, message: String| Err(ApiError::unavailable(code, message, RETRY_AFTER));
+    let not_ready = |code, message: String| Err(ApiError::retry(code, message, RETRY_AFTER));
     let problem = sync.problem.as_deref().unwrap_or("see the log");
     let close = tip.is_some_and(|tip| sync.close(tip.height));
     match sync.phase {
-        Phase::Starting => not_ready("starting", format!("waiting for the source of blocks: {problem}")),
+        Phase::Starting => not_ready(Code::Starting, format!("waiting for the source of blocks: {problem}")),
         Phase::CatchingUp if !close => {
             let why = sync.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-            not_ready("catching_up", format!("blocks of the best chain are still to be applied{why}"))
+            not_ready(Code::CatchingUp, format!("blocks of the best chain are still to be applied{why}"))
         }
         Phase::Reorganising => {
-            not_ready("reorganising", "blocks that left the best chain are being undone".into())
+            not_ready(Code::Reorganising, "blocks that left the best chain are being undone".into())
         }
-        Phase::Failed => not_ready("sync_failed", format!("synchronisation gave up: {problem}")),
+        Phase::Failed => not_ready(Code::SyncFailed, format!("synchronisation gave up: {problem}")),
         Phase::Following if tip.is_none() => {
-            not_ready("no_blocks", "the best chain does not reach the start height yet".into())
+            not_ready(Code::NoBlocks, "the best chain does not reach the start height yet".into())
         }
         Phase::Following | Phase::CatchingUp => match sync.heard {
             Some(heard) if now.saturating_duration_since(heard) <= SILENCE => match sync.stuck {
                 Some(since) if now.saturating_duration_since(since) > SILENCE => {
-                    not_ready("stuck", format!("synchronisation does not get on: {problem}"))
+                    not_ready(Code::Stuck, format!("synchronisation does not get on: {problem}"))
                 }
                 _ => Ok(()),
             },
-            _ => not_ready("source_silent", format!("the source of blocks does not answer: {problem}")),
+            _ => not_ready(Code::SourceSilent, format!("the source of blocks does not answer: {problem}")),
         },
     }
 }
@@ -72,23 +72,23 @@ mod tests {
         let late = now + SILENCE + Duration::from_secs(1);
         let cases = [
             (status(Phase::Following, Some(now)), Some(&tip), now, None),
-            (status(Phase::Following, Some(now)), Some(&tip), late, Some("source_silent")),
-            (status(Phase::Following, None), Some(&tip), now, Some("source_silent")),
-            (status(Phase::Following, Some(now)), None, now, Some("no_blocks")),
-            (status(Phase::Starting, None), None, now, Some("starting")),
+            (status(Phase::Following, Some(now)), Some(&tip), late, Some(Code::SourceSilent)),
+            (status(Phase::Following, None), Some(&tip), now, Some(Code::SourceSilent)),
+            (status(Phase::Following, Some(now)), None, now, Some(Code::NoBlocks)),
+            (status(Phase::Starting, None), None, now, Some(Code::Starting)),
             (behind(CLOSE), Some(&tip), now, None),
-            (behind(CLOSE + 1), Some(&tip), now, Some("catching_up")),
-            (behind(CLOSE), Some(&tip), late, Some("source_silent")),
+            (behind(CLOSE + 1), Some(&tip), now, Some(Code::CatchingUp)),
+            (behind(CLOSE), Some(&tip), late, Some(Code::SourceSilent)),
             (SyncStatus { stuck: Some(now), ..behind(1) }, Some(&tip), now, None),
             (
                 SyncStatus { stuck: Some(now), heard: Some(late), ..behind(1) },
                 Some(&tip),
                 late,
-                Some("stuck"),
+                Some(Code::Stuck),
             ),
-            (behind(CLOSE), None, now, Some("catching_up")),
-            (status(Phase::Reorganising, Some(now)), Some(&tip), now, Some("reorganising")),
-            (status(Phase::Failed, Some(now)), Some(&tip), now, Some("sync_failed")),
+            (behind(CLOSE), None, now, Some(Code::CatchingUp)),
+            (status(Phase::Reorganising, Some(now)), Some(&tip), now, Some(Code::Reorganising)),
+            (status(Phase::Failed, Some(now)), Some(&tip), now, Some(Code::SyncFailed)),
         ];
         for (sync, tip, now, code) in cases {
             assert_eq!(check(&sync, tip, now).err().map(|error| error.code), code, "{sync:?}");

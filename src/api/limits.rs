@@ -11,13 +11,15 @@ use serde::{Deserialize, Deserializer};
 pub struct Limits {
     /// Connections at once; further ones wait to be accepted.
     pub connections: usize,
+    /// Requests that are answered at once; further ones get 503 `busy`.
+    pub requests: usize,
     /// Requests that read the store at once; further ones get 503 `busy`.
     pub reads: usize,
     /// Bytes of the path and query; above it 414 `uri_too_long`.
     pub uri_bytes: usize,
     /// Bytes of all headers together; above it 431 `headers_too_large`.
     pub header_bytes: usize,
-    /// Bytes of a body, which no request needs; above it 413 `payload_too_large`.
+    /// Bytes of a body; above it 413 `payload_too_large`.
     pub body_bytes: usize,
     /// Time for a request from its last header to its answer; above it 408 `timeout`.
     #[serde(rename = "request-seconds", deserialize_with = "seconds")]
@@ -35,10 +37,11 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 1024,
+            requests: 512,
             reads: 64,
             uri_bytes: 4 << 10,
             header_bytes: 16 << 10,
-            body_bytes: 16 << 10,
+            body_bytes: 256 << 10,
             request_time: Duration::from_secs(30),
             header_time: Duration::from_secs(20),
             write_time: Duration::from_secs(20),
@@ -51,6 +54,7 @@ impl Limits {
     pub fn zero(&self) -> Option<&'static str> {
         let limits = [
             ("connections", self.connections == 0),
+            ("requests", self.requests == 0),
             ("reads", self.reads == 0),
             ("uri-bytes", self.uri_bytes == 0),
             ("header-bytes", self.header_bytes == 0),

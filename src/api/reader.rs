@@ -3,23 +3,27 @@
 //! A [`Reader`] looks at one consistent view. What several endpoints show in the same way is made here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::error::ApiError;
+use super::answer::{self, Basis};
+use super::error::{ApiError, Code};
 use super::types::*;
 use crate::ledger::entities::{Entities, Entity};
 use crate::ledger::keys::EntityIndex;
 use crate::ledger::records::{ActiveSnapshot, Balance, TipRecord, TokenRecord};
-use crate::ledger::tables::{Active, Blocks, Tokens};
+use crate::ledger::tables::{Blocks, Tokens};
 use crate::ledger::view::{ReadError, View};
 use crate::protocol::{Height, Network, OwnerKey, PubKey, TokenId, address};
 
-/// A consistent view of the state at its tip.
+/// A consistent view of the state as of a block.
 #[derive(Debug)]
 pub struct Reader<'a, V> {
     /// The rows.
     pub view: V,
-    /// The last applied block.
+    /// The block: the last applied one, unless the request names another.
     pub tip: TipRecord,
+    /// What answers rest on there.
+    pub basis: Arc<Basis>,
     /// The network, for bech32m forms.
     pub network: Network,
     /// The followed entities.
@@ -31,27 +35,13 @@ pub type TokenNames = BTreeMap<TokenId, TokenName>;
 
 impl<V: View> Reader<'_, V> {
     /// What answers rest on.
-    pub fn as_of(&self) -> Result<AsOf, ApiError> {
-        let snapshots = self.entities.iter().map(|(index, entity)| {
-            let active = self.active(index)?;
-            Ok(EntitySnapshot {
-                entity: name_of(entity),
-                sequence: active.map(|active| active.sequence),
-                manifest_id: active.map(|active| active.manifest),
-            })
-        });
-        Ok(AsOf {
-            height: self.tip.height,
-            block_hash: self.tip.hash,
-            block_time: self.tip.time,
-            state_hash: self.tip.state_hash,
-            snapshots: snapshots.collect::<Result<_, ApiError>>()?,
-        })
+    pub fn as_of(&self) -> AsOf {
+        answer::as_of(&self.tip, &self.basis.active, self.entities)
     }
 
     /// The active snapshot of an entity.
-    pub fn active(&self, entity: EntityIndex) -> Result<Option<ActiveSnapshot>, ReadError> {
-        self.view.get::<Active>(&entity)
+    pub fn active(&self, entity: EntityIndex) -> Option<ActiveSnapshot> {
+        self.basis.active.get(usize::from(entity.0)).copied().flatten()
     }
 
     /// The entity that a row names.
@@ -103,13 +93,13 @@ impl<V: View> Reader<'_, V> {
         let record = self.view.get::<Tokens>(&token)?;
         record.ok_or_else(|| {
             let message = format!("no announcement and no activated snapshot names the token {token}");
-            ApiError::unknown("token_not_found", message)
+            ApiError::new(Code::TokenNotFound, message)
         })
     }
 
     /// Sums of an owner for a token under an entity.
     pub fn sums(&self, entity: EntityIndex, balance: Balance) -> Result<Sums, ReadError> {
-        let active = self.active(entity)?;
+        let active = self.active(entity);
         Ok(Sums {
             snapshot: BalanceSnapshot {
                 entity: self.entity(entity)?,

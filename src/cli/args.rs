@@ -32,7 +32,8 @@ Examples:
 
 Every option can also be set in the environment (--data-dir is BTKN_DATA_DIR, several entities
 are separated by commas) or in a TOML file named by --config (data-dir = \"…\", entity = [\"…\"]).
-The command line comes first, then the environment, then the file. BTKN_LOG=debug logs more.
+The command line comes first, then the environment, then the file. BTKN_LOG=debug logs more,
+BTKN_LOG_FORMAT=json for programs.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
@@ -112,6 +113,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Test the database against itself: indexes, sums, roots, state hashes and undo records
     Check(PlaceArgs),
+    /// Print the OpenAPI document of the REST API, which programs can be generated from
+    Openapi,
     /// Test the disk: sync a built-in chain in the data directory, kill that many times, and compare
     #[command(after_help = SELFTEST_HELP)]
     Selftest(SelftestArgs),

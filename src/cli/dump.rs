@@ -10,8 +10,9 @@ use bitcoin::Txid;
 use serde::Serialize;
 
 use super::{Failure, write_json};
-use crate::api::names;
+use crate::api::names::{self, ExitStateName, SnapshotKindName, SnapshotStateName};
 use crate::ledger::keys::{EntityIndex, KeyPart, Only};
+use crate::ledger::reasons::{ExitReason, FailReason};
 use crate::ledger::tables::{Balances, Exits, Snapshots, Standing, Supply, Table, Tip, Tokens, Ttxos};
 use crate::ledger::view::RowIter;
 use crate::ledger::{ReadError, Rules, View};
@@ -94,11 +95,11 @@ struct SnapshotRow {
     manifest_id: ManifestId,
     entity: PubKey,
     sequence: u64,
-    kind: &'static str,
+    kind: SnapshotKindName,
     inscription_id: String,
     height: Height,
-    state: &'static str,
-    reason: Option<&'static str>,
+    state: SnapshotStateName,
+    reason: Option<FailReason>,
     decided_height: Option<Height>,
     anchor_height: Height,
     spark_time_ms: u64,
@@ -130,8 +131,8 @@ struct ExitRow {
     height: Height,
     vout: u16,
     ttxo: SparkOutPoint,
-    state: &'static str,
-    reason: Option<&'static str>,
+    state: ExitStateName,
+    reason: Option<ExitReason>,
     judged_height: Option<Height>,
     reinstated_by: Option<u64>,
     spent_by: Option<SpendRow>,

@@ -24,7 +24,7 @@ use crate::stop::Stop;
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
 use crate::verify::Difference;
-use crate::{check, ledger, logging};
+use crate::{api, check, ledger, logging};
 
 use args::{Arguments, Command, EventsArgs, PlaceArgs};
 
@@ -36,7 +36,7 @@ enum Failure {
     #[error("--from {from} is above --to {to}: there are no blocks in between")]
     Range { from: Height, to: Height },
     #[error(transparent)]
-    Log(#[from] logging::BadFilter),
+    Log(#[from] logging::BadLog),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -114,6 +114,7 @@ fn dispatch(command: &Command) -> Result<(), Failure> {
             verify::verify(&config, args.scratch_dir.as_deref())
         }
         Command::Check(place) => check_database(&open_to_read(place)?),
+        Command::Openapi => Ok(io::stdout().lock().write_all(api::openapi::text().as_bytes())?),
         Command::Selftest(args) => selftest::selftest(args),
     }
 }

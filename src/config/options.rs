@@ -159,6 +159,7 @@ impl Layer {
 const OTHER_VARIABLES: &[&str] = &[
     "BTKN_CONFIG",
     crate::logging::FILTER_VARIABLE,
+    crate::logging::FORMAT_VARIABLE,
     #[cfg(feature = "kill-points")]
     "BTKN_KILL",
     #[cfg(feature = "kill-points")]

@@ -46,6 +46,26 @@ pub enum Event {
     ExitMatured { exit: ExitId },
 }
 
+impl Event {
+    /// The first word of its line.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Token { .. } => "token",
+            Event::Manifest { .. } => "manifest",
+            Event::ManifestRejected { .. } => "manifest_rejected",
+            Event::Equivocation { .. } => "equivocation",
+            Event::Chunk { .. } => "chunk",
+            Event::Snapshot { .. } => "snapshot",
+            Event::SnapshotFailed { .. } => "snapshot_failed",
+            Event::SnapshotSuperseded { .. } => "snapshot_superseded",
+            Event::Exit { .. } => "exit",
+            Event::ExitReinstated { .. } => "exit_reinstated",
+            Event::ExitSpent { .. } => "exit_spent",
+            Event::ExitMatured { .. } => "exit_matured",
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

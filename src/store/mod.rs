@@ -17,6 +17,7 @@ mod codec;
 mod commit;
 mod damage;
 mod error;
+mod figures;
 mod history;
 mod identity;
 mod options;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use bitcoin::{BlockHash, OutPoint};
 
 use super::progress::Progress;
+use super::totals::Totals;
 use super::{Interrupt, Step, Sync, SyncError};
 use crate::chain::{BlockId, Source};
 use crate::kill::{self, Window};
 use crate::ledger::keys::KeyPart;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{ChangeSet, Table, Watched};
-use crate::ledger::{ApplyError, Overlay, ReadError, View, apply_block};
+use crate::ledger::{ApplyError, Event, Overlay, ReadError, View, apply_block};
 use crate::protocol::Height;
 use crate::scan::pipeline::{Blocks, Failure, Ordered, Scanned, Workers, scan_in_order};
 use crate::scan::{BlockFault, Scanner, WatchSet};
@@ -51,6 +52,7 @@ impl Sync {
             undo_blocks: self.options.undo_blocks.map(std::num::NonZero::get),
             stop: &self.stop,
             progress: &mut self.progress,
+            totals: self.status.borrow().totals.clone(),
             best: best.height,
             parent: tip.map(|tip| tip.hash),
             done: 0,
@@ -142,6 +144,7 @@ struct Applying<'a> {
     undo_blocks: Option<u32>,
     stop: &'a Stop,
     progress: &'a mut Progress,
+    totals: Totals,
     /// Height of the source's best block.
     best: Height,
     /// The last applied block.
@@ -158,6 +161,8 @@ struct Run {
     bytes: Vec<u64>,
     /// Changed rows and events.
     rows: usize,
+    /// Kinds of their events.
+    events: Vec<&'static str>,
 }
 
 impl Applying<'_> {
@@ -225,6 +230,7 @@ impl Applying<'_> {
         if run.rows < kill::size(RUN_ROWS, RUN_ROWS_SMALL) {
             pending.absorb(&applied.changes);
         }
+        run.events.extend(applied.events.iter().map(Event::kind));
         run.changes.push((applied.tip.height, applied.changes));
         run.bytes.push(block.bytes as u64);
         Ok(())
@@ -232,6 +238,7 @@ impl Applying<'_> {
 
     fn commit(&mut self, run: Run) -> Result<(), SyncError> {
         self.store.commit(&run.changes)?;
+        self.totals.applied(run.changes.len(), &run.events);
         for ((height, changes), bytes) in run.changes.iter().zip(run.bytes) {
             follow_changes(self.watched, self.store, changes)?;
             self.progress.applied(*height, self.best, bytes);

@@ -46,6 +46,7 @@ impl Sync {
         } else {
             self.undo_down_to(lowest, &tip)?;
         }
+        self.status.borrow().totals.reorganised(tip.height.0 - lowest.0 + 1);
         Ok(self.store.tip()?)
     }
 

@@ -12,6 +12,7 @@ mod fork;
 mod positions;
 mod progress;
 pub mod status;
+pub mod totals;
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, RwLock};

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use super::totals::Totals;
 use crate::chain::BlockId;
 use crate::protocol::Height;
 
@@ -42,12 +43,21 @@ pub struct SyncStatus {
     pub problem: Option<String>,
     /// Since when something has kept it from going on, without a break.
     pub stuck: Option<Instant>,
+    /// What was done since the start.
+    pub totals: Totals,
 }
 
 impl SyncStatus {
     /// Before anything has happened.
     pub fn starting() -> Self {
-        SyncStatus { phase: Phase::Starting, source_tip: None, heard: None, problem: None, stuck: None }
+        SyncStatus {
+            phase: Phase::Starting,
+            source_tip: None,
+            heard: None,
+            problem: None,
+            stuck: None,
+            totals: Totals::default(),
+        }
     }
 
     /// Whether the state is that of the source's best block, as far as is known.

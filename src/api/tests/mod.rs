@@ -1,13 +1,18 @@
 //! The API over a store that holds the published vector chain, at the level of requests.
 
 mod answers;
+mod batch;
 mod conventions;
+mod document;
+mod operations;
+mod regtest;
+mod schema;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -90,16 +95,11 @@ impl Fixture {
     }
 
     async fn text(&self, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
-        let response = router(self.app.clone()).oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+        text(&self.app, request).await
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
-        let (status, headers, text) = self.text(request).await;
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-        Reply { status, headers, body }
+        send(&self.app, request).await
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -129,6 +129,19 @@ impl Fixture {
             }
         }
     }
+}
+
+async fn text(app: &App, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+    let response = router(app.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+async fn send(app: &App, request: Request<Body>) -> Reply {
+    let (status, headers, text) = text(app, request).await;
+    let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+    Reply { status, headers, body }
 }
 
 fn owner_address(hex: &str) -> String {

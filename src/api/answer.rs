@@ -1,0 +1,156 @@
+//! What an answer from the state rests on, and how it goes out: body, headers, entity tag.
+
+use std::io::Write;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bitcoin::BlockHash;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+use super::query::Ask;
+use super::reader::name_of;
+use super::types::{Answer, AsOf, EntitySnapshot};
+use crate::ledger::Entities;
+use crate::ledger::records::{ActiveSnapshot, TipRecord};
+use crate::ledger::tables::Active;
+use crate::ledger::view::{ReadError, View};
+
+/// Height of the block that an answer rests on.
+pub const HEIGHT_HEADER: HeaderName = HeaderName::from_static("btkn-height");
+
+/// Hash of the block that an answer rests on.
+pub const BLOCK_HASH_HEADER: HeaderName = HeaderName::from_static("btkn-block-hash");
+
+/// `true` if the best known block was applied.
+pub const SYNCED_HEADER: HeaderName = HeaderName::from_static("btkn-synced");
+
+/// How long a cache may keep an answer that the next block can change: long enough to absorb a crowd, too
+/// short to notice.
+const AT_THE_TIP: HeaderValue = HeaderValue::from_static("public, max-age=1, must-revalidate");
+
+/// How long it may keep one that no block changes any more.
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+
+/// Shorter bodies are in one packet anyway, and sent as they are.
+const WORTH_GZIP: usize = 4 << 10;
+
+/// Not at all.
+pub const NEVER: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What every answer of one block rests on: found and written out once, for many answers.
+#[derive(Debug)]
+pub struct Basis {
+    /// The block.
+    pub tip: TipRecord,
+    /// The active snapshot of each entity, in their order.
+    pub active: Vec<Option<ActiveSnapshot>>,
+    as_of: Box<RawValue>,
+    height: HeaderValue,
+    hash: HeaderValue,
+    etag: HeaderValue,
+    /// Of a compressed body: a strong tag is of the bytes that were sent.
+    etag_gzip: HeaderValue,
+}
+
+impl Basis {
+    /// What answers rest on whose state `view` shows.
+    pub fn read(view: &impl View, tip: TipRecord, entities: &Entities) -> Result<Basis, ApiError> {
+        let active = entities.iter().map(|(index, _)| view.get::<Active>(&index));
+        let active = active.collect::<Result<Vec<_>, ReadError>>()?;
+        let as_of = serde_json::value::to_raw_value(&as_of(&tip, &active, entities));
+        let text = |text: String| HeaderValue::from_str(&text).map_err(|_| ApiError::internal());
+        Ok(Basis {
+            active,
+            as_of: as_of.map_err(|_| ApiError::internal())?,
+            height: HeaderValue::from(tip.height.0),
+            hash: text(tip.hash.to_string())?,
+            etag: text(entity_tag(tip.hash, ""))?,
+            etag_gzip: text(entity_tag(tip.hash, "-gzip"))?,
+            tip,
+        })
+    }
+
+    /// Whether these are the same in all that answers show.
+    pub fn is_of(&self, tip: &TipRecord) -> bool {
+        self.tip == *tip
+    }
+
+    /// The answer with this body, or 304 where the client has it already. `deep` is whether no block will
+    /// change it any more.
+    pub fn answer(&self, ask: &Ask, deep: bool, body: impl Serialize) -> Result<Response, ApiError> {
+        let known = [&self.etag, &self.etag_gzip]
+            .into_iter()
+            .find(|etag| ask.cacheable && etag.to_str().is_ok_and(|etag| ask.has(etag)));
+        let (mut response, etag) = match known {
+            Some(etag) => (StatusCode::NOT_MODIFIED.into_response(), etag),
+            None => {
+                let answer = Answer { as_of: self.as_of.clone(), body };
+                let json = serde_json::to_vec(&answer).map_err(|_| ApiError::internal())?;
+                if ask.gzip && json.len() >= WORTH_GZIP {
+                    let headers = [(header::CONTENT_TYPE, JSON), (header::CONTENT_ENCODING, GZIP)];
+                    ((headers, gzip(&json)?).into_response(), &self.etag_gzip)
+                } else {
+                    (([(header::CONTENT_TYPE, JSON)], json).into_response(), &self.etag)
+                }
+            }
+        };
+        let headers = response.headers_mut();
+        let caching = match (ask.cacheable, deep) {
+            (false, _) => NEVER,
+            (true, false) => AT_THE_TIP,
+            (true, true) => FOR_EVER,
+        };
+        headers.insert(header::CACHE_CONTROL, caching);
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if ask.cacheable {
+            headers.insert(header::ETAG, etag.clone());
+        }
+        Ok(response)
+    }
+
+    /// Says in the headers of an answer what it rests on.
+    pub fn set_headers(&self, headers: &mut HeaderMap, synced: bool) {
+        headers.insert(HEIGHT_HEADER, self.height.clone());
+        headers.insert(BLOCK_HASH_HEADER, self.hash.clone());
+        headers.insert(SYNCED_HEADER, HeaderValue::from_static(if synced { "true" } else { "false" }));
+    }
+}
+
+/// The block, and the active snapshot of each entity.
+pub fn as_of(tip: &TipRecord, active: &[Option<ActiveSnapshot>], entities: &Entities) -> AsOf {
+    let snapshots = entities.iter().zip(active).map(|((_, entity), active)| EntitySnapshot {
+        entity: name_of(entity),
+        sequence: active.map(|active| active.sequence),
+        manifest_id: active.map(|active| active.manifest),
+    });
+    AsOf {
+        height: tip.height,
+        block_hash: tip.hash,
+        block_time: tip.time,
+        state_hash: tip.state_hash,
+        snapshots: snapshots.collect(),
+    }
+}
+
+/// Under one URL, an answer changes with the block that it rests on, and with the software.
+fn entity_tag(block: BlockHash, encoding: &str) -> String {
+    format!("\"{block}-{}{encoding}\"", env!("CARGO_PKG_VERSION"))
+}
+
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(|_| ApiError::internal())
+}
+
+/// An answer that no cache keeps.
+pub fn uncached(body: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, NEVER)], body).into_response()
+}

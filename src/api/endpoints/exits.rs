@@ -1,0 +1,240 @@
+//! `/v1/exits` and `/v1/exits/{outpoint}`
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bitcoin::{OutPoint, Txid};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::app::App;
+use crate::api::cursor::List;
+use crate::api::error::{ApiError, Code};
+use crate::api::names::{self, ExitStateName, OwnerSignature};
+use crate::api::page::{Page, Pager, table_page};
+use crate::api::parse;
+use crate::api::query::{Ask, PageRequest, Params};
+use crate::api::reader::{Reader, TokenNames};
+use crate::api::schemas;
+use crate::api::types::{Answer, BlockPlace, EntityName, Holding, Spend};
+use crate::ledger::keys::{EntityIndex, ExitId, KeyPart, L1OutPoint, Place};
+use crate::ledger::reasons::ExitReason;
+use crate::ledger::records::ExitRecord;
+use crate::ledger::tables::{self, ExitOrder, ExitsByOutput, ExitsByTtxo, Ttxos, Withdrawals};
+use crate::ledger::view::{ReadError, View};
+use crate::protocol::{Height, SparkOutPoint};
+
+/// A list of exits.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Exits {
+    /// In the order of their announcements in the chain.
+    pub exits: Vec<Exit>,
+    /// Continues the list; `null` at its end.
+    pub next_cursor: Option<String>,
+}
+
+/// An exit: one record of a withdrawal announcement of a followed entity.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Exit {
+    /// `<txid>:<announcing_vout>:<record>`, as in event lines.
+    pub exit_id: String,
+    /// The announcing transaction.
+    #[schema(value_type = schemas::Txid)]
+    pub txid: Txid,
+    /// Index of the L1 output that carries the bond.
+    pub vout: u16,
+    /// Index of the announcing output.
+    pub announcing_vout: u32,
+    /// Index of the record in the announcement.
+    pub record: u8,
+    /// The block of the announcement.
+    #[serde(flatten)]
+    pub block: BlockPlace,
+    /// The entity.
+    #[serde(flatten)]
+    pub entity: EntityName,
+    /// The TTXO that it names.
+    pub ttxo: SparkOutPoint,
+    /// What the TTXO holds; `null` where no activated snapshot has declared it.
+    pub holding: Option<Holding>,
+    /// Where it stands.
+    pub state: ExitStateName,
+    /// Why it is invalid.
+    pub reason: Option<ExitReason>,
+    /// Whether it is valid and no snapshot has reinstated its TTXO.
+    pub stands: bool,
+    /// Sequence of the snapshot that made its TTXO live again.
+    pub reinstated_by: Option<u64>,
+    /// Height of the block in which it was judged; `null` while unresolved.
+    pub judged_height: Option<Height>,
+    /// First height at which the owner may claim; `null` unless valid.
+    pub matures_height: Option<u64>,
+    /// Satoshis in the output; `null` where the transaction has no such output.
+    pub bond: Option<u64>,
+    /// What is known of the owner's signature.
+    pub owner_signature: OwnerSignature,
+    /// The spend of the output.
+    pub spent_by: Option<Spend>,
+}
+
+/// Exits
+///
+/// All exits of followed entities, in the order of the chain. With `ttxo`, only those that name it, by entity,
+/// then in the order of the chain.
+#[utoipa::path(
+    get,
+    path = "/v1/exits",
+    tag = "exits",
+    params(
+        ("ttxo" = Option<schemas::TtxoParam>, Query, description = "Only exits of this TTXO"),
+        PageRequest,
+        Ask,
+    ),
+    responses((status = 200, description = "A page of the list", body = Answer<Exits>)),
+    extensions(("x-errors" = json!(["bad_ttxo"])), ("x-example" = json!("/v1/exits?limit=2"))),
+)]
+pub async fn exits(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
+    let page = params.page()?;
+    if let Some(ttxo) = params.take("ttxo") {
+        let ttxo = parse::ttxo(&ttxo)?;
+        return app.state(params.finish()?, move |reader| reader.exits_of_ttxo(ttxo, &page)).await;
+    }
+    app.state(params.finish()?, move |reader| reader.exits(&page)).await
+}
+
+/// Exits whose bond is in an L1 output
+///
+/// Usually one; several records can name the same output, but at most one of each entity is valid.
+#[utoipa::path(
+    get,
+    path = "/v1/exits/{outpoint}",
+    tag = "exits",
+    params(
+        ("outpoint" = schemas::OutPointParam, Path, description = "`<txid>:<vout>`"),
+        PageRequest,
+        Ask,
+    ),
+    responses((status = 200, description = "A page of the list", body = Answer<Exits>)),
+    extensions(
+        ("x-errors" = json!(["bad_outpoint", "exit_not_found"])),
+        ("x-example" = json!(
+            "/v1/exits/2ce656fdd39bda8fac8fe397ff335833be24a879ed131786908aad0d71dfefb6:0"
+        )),
+    ),
+)]
+pub async fn exits_of_output(
+    State(app): State<App>,
+    Path(outpoint): Path<String>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let (outpoint, page) = (parse::outpoint(&outpoint)?, params.page()?);
+    app.state(params.finish()?, move |reader| reader.exits_of_output(outpoint, &page)).await
+}
+
+impl<V: View> Reader<'_, V> {
+    fn exits(&self, page: &PageRequest) -> Result<Exits, ApiError> {
+        let range = (&ExitOrder::LOWEST, &ExitOrder::HIGHEST);
+        let pager = Pager::open(&self.tip, List::Exits, range, page)?;
+        let (first, first_record) = pager.from;
+        let announcements = self.view.scan::<Withdrawals>(&first, &Place::HIGHEST);
+        let rows = announcements.flat_map(|announcement| {
+            let (rows, error) = match announcement {
+                Ok((place, withdrawal)) => {
+                    let from = if place == first { first_record } else { 0 };
+                    let rows = (from..withdrawal.records).map(move |record| {
+                        let id = ExitId { txid: withdrawal.txid.into(), output: place.index, record };
+                        Ok(((place, record), id))
+                    });
+                    (Some(rows), None)
+                }
+                Err(error) => (None, Some(Err(error))),
+            };
+            rows.into_iter().flatten().chain(error)
+        });
+        self.exit_rows(pager.collect(rows)?)
+    }
+
+    fn exits_of_ttxo(&self, ttxo: SparkOutPoint, page: &PageRequest) -> Result<Exits, ApiError> {
+        let key = |entity, order| (entity, ttxo, order);
+        let range =
+            (&key(EntityIndex::LOWEST, ExitOrder::LOWEST), &key(EntityIndex::HIGHEST, ExitOrder::HIGHEST));
+        let pager = Pager::open(&self.tip, List::TtxoExits, range, page)?;
+        let (first_entity, named, first_order) = pager.from;
+        if named != ttxo {
+            return Err(ApiError::new(Code::BadCursor, "this cursor comes from the exits of another TTXO"));
+        }
+        let entities =
+            self.entities.iter().map(|(entity, _)| entity).filter(|entity| *entity >= first_entity);
+        let rows = entities.flat_map(|entity| {
+            let order = if entity == first_entity { first_order } else { ExitOrder::LOWEST };
+            let rows = self.view.scan::<ExitsByTtxo>(&key(entity, order), &key(entity, ExitOrder::HIGHEST));
+            rows.map(|row| {
+                let (key, _) = row?;
+                let (place, record) = key.2;
+                let withdrawal = self.view.expect::<Withdrawals>(&place)?;
+                Ok::<_, ReadError>((
+                    key,
+                    ExitId { txid: withdrawal.txid.into(), output: place.index, record },
+                ))
+            })
+        });
+        self.exit_rows(pager.collect(rows)?)
+    }
+
+    fn exits_of_output(&self, output: OutPoint, page: &PageRequest) -> Result<Exits, ApiError> {
+        let output = L1OutPoint::from(output);
+        let range = (&(output, u32::LOWEST, u8::LOWEST), &(output, u32::HIGHEST, u8::HIGHEST));
+        let Page { rows, next_cursor } =
+            table_page::<ExitsByOutput>(&self.view, &self.tip, List::OutputExits, range, page)?;
+        if rows.is_empty() {
+            let message =
+                format!("no withdrawal announcement of a followed entity names the output {output}");
+            return Err(ApiError::new(Code::ExitNotFound, message));
+        }
+        let id = |((_, announcing, record), _)| ExitId { txid: output.txid, output: announcing, record };
+        self.exit_rows(Page { rows: rows.into_iter().map(id).collect(), next_cursor })
+    }
+
+    fn exit_rows(&self, page: Page<ExitId>) -> Result<Exits, ApiError> {
+        let mut names = TokenNames::new();
+        let exits = page.rows.into_iter().map(|id| {
+            let record = self.view.expect::<tables::Exits>(&id)?;
+            self.exit_row(id, &record, &mut names)
+        });
+        Ok(Exits { exits: exits.collect::<Result<_, _>>()?, next_cursor: page.next_cursor })
+    }
+
+    fn exit_row(&self, id: ExitId, exit: &ExitRecord, names: &mut TokenNames) -> Result<Exit, ReadError> {
+        let ttxo = self.view.get::<Ttxos>(&(exit.entity, exit.ttxo))?;
+        let locktime = ttxo.as_ref().map(|ttxo| ttxo.locktime).filter(|_| exit.state.is_valid());
+        let holding = ttxo.map(|ttxo| -> Result<_, ReadError> {
+            let token = self.token(ttxo.token, names)?;
+            Ok(Holding { owner: self.owner(ttxo.owner), token, amount: ttxo.amount })
+        });
+        let (state, reason) = names::exit_state(exit.state);
+        Ok(Exit {
+            exit_id: id.to_string(),
+            txid: id.txid.into(),
+            vout: exit.bitcoin_vout,
+            announcing_vout: id.output,
+            record: id.record,
+            block: self.block(exit.place.height)?,
+            entity: self.entity(exit.entity)?,
+            ttxo: exit.ttxo,
+            holding: holding.transpose()?,
+            state,
+            reason,
+            stands: exit.state.is_valid() && exit.reinstated.is_none(),
+            reinstated_by: exit.reinstated,
+            judged_height: exit.judged,
+            matures_height: locktime.map(|blocks| u64::from(exit.place.height.0).saturating_add(blocks)),
+            bond: exit.bond.map(|bond| bond.value),
+            owner_signature: OwnerSignature::Unverifiable,
+            spent_by: exit.spend.map(|spend| Spend {
+                txid: spend.txid,
+                vin: spend.input,
+                path: names::spend_path(spend.path),
+                block_height: spend.height,
+            }),
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! `/v1/tokens`, `/v1/tokens/{token}` and its holders
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bitcoin::Txid;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::app::App;
+use crate::api::cursor::List;
+use crate::api::error::ApiError;
+use crate::api::names::{self, LayerName};
+use crate::api::page::{Page, table_page};
+use crate::api::parse;
+use crate::api::query::{Ask, PageRequest, Params};
+use crate::api::reader::{Reader, name_of};
+use crate::api::schemas;
+use crate::api::types::{Answer, BlockPlace, EntityName, Owner, Sums, TokenName};
+use crate::ledger::keys::{EntityIndex, KeyPart};
+use crate::ledger::records::TokenRecord;
+use crate::ledger::tables::{self, Announcements, Balances};
+use crate::ledger::view::{ReadError, View};
+use crate::protocol::{Amount, OwnerKey, PubKey, TokenId, address};
+
+/// A list of tokens.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Tokens {
+    /// Ordered by identifier.
+    pub tokens: Vec<Token>,
+    /// Continues the list; `null` at its end.
+    pub next_cursor: Option<String>,
+}
+
+/// A token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Token {
+    /// Which token.
+    #[serde(flatten)]
+    pub token: TokenName,
+    /// Proven by the identifier, which is a hash of it; `null` while neither an announcement nor an activated
+    /// snapshot states it.
+    pub metadata: Option<Metadata>,
+    /// The announcement on L1 that carries this metadata; `null` where there is none. It proves nothing about
+    /// who made it.
+    pub announcement: Option<Announcement>,
+    /// Whether any row of `supply` exceeds the maximum.
+    pub over_max_supply: bool,
+    /// One row per entity.
+    pub supply: Vec<Supply>,
+}
+
+/// Metadata of a token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Metadata {
+    /// Issuer key.
+    pub issuer: PubKey,
+    /// Name.
+    pub name: String,
+    /// Ticker.
+    pub ticker: String,
+    /// Decimals, for display.
+    pub decimals: u8,
+    /// Maximum supply in base units; "0" for unlimited.
+    pub max_supply: Amount,
+    /// Whether its issuer may freeze it.
+    pub freezable: bool,
+    /// Where the identifier says that the token was created.
+    pub layer: Option<LayerName>,
+    /// The entity key under which it was created; `null` on L1.
+    pub creation_entity: Option<PubKey>,
+}
+
+/// An announcement on L1.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Announcement {
+    /// The identifier that the announcement itself defines, that of the L1 layer.
+    pub token_id: TokenId,
+    /// The same in bech32m.
+    pub token_address: String,
+    /// Its transaction.
+    #[schema(value_type = schemas::Txid)]
+    pub txid: Txid,
+    /// Its output.
+    pub vout: u32,
+    /// Its block.
+    #[serde(flatten)]
+    pub block: BlockPlace,
+}
+
+/// Supply of a token, as an entity declares it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Supply {
+    /// The entity.
+    #[serde(flatten)]
+    pub entity: EntityName,
+    /// Total of the declared set: what is burned, and what has exited but is still declared, included.
+    pub declared: Amount,
+    /// What the burn key has available.
+    pub burned: Amount,
+    /// Whether the declared total exceeds a known maximum other than 0.
+    pub over_max_supply: bool,
+}
+
+/// Owners of a token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Holders {
+    /// Which token.
+    #[serde(flatten)]
+    pub token: TokenName,
+    /// Ordered by owner key, then entity.
+    pub holders: Vec<Holder>,
+    /// Continues the list; `null` at its end.
+    pub next_cursor: Option<String>,
+}
+
+/// What an owner holds of a token.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Holder {
+    /// The owner.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// The sums.
+    #[serde(flatten)]
+    pub sums: Sums,
+}
+
+/// Tokens
+///
+/// All tokens that an announcement or an activated snapshot names, by identifier.
+#[utoipa::path(
+    get,
+    path = "/v1/tokens",
+    tag = "tokens",
+    params(PageRequest, Ask),
+    responses((status = 200, description = "A page of the list", body = Answer<Tokens>)),
+    extensions(("x-example" = json!("/v1/tokens?limit=2"))),
+)]
+pub async fn tokens(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
+    let page = params.page()?;
+    app.state(params.finish()?, move |reader| reader.tokens(&page)).await
+}
+
+/// A token
+///
+/// One announcement gives names to several identifiers: its own on L1, and one on Spark for every key of every
+/// followed entity; wallets use the latter.
+#[utoipa::path(
+    get,
+    path = "/v1/tokens/{token}",
+    tag = "tokens",
+    params(("token" = schemas::TokenParam, Path, description = "Identifier or bech32m form"), Ask),
+    responses((status = 200, description = "The token", body = Answer<Token>)),
+    extensions(
+        ("x-errors" = json!(["bad_token", "token_not_found"])),
+        ("x-example" = json!("/v1/tokens/btknrt1htm5fdma33xpxslagzm6rpv35xqpedean6dy2u6c9ucynjeepf6qr6u6vn")),
+    ),
+)]
+pub async fn token(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let token = parse::token(&app, &token)?;
+    app.state(params.finish()?, move |reader| reader.one_token(token)).await
+}
+
+/// Owners of a token
+///
+/// All owners with a balance, by owner key, then entity.
+#[utoipa::path(
+    get,
+    path = "/v1/tokens/{token}/holders",
+    tag = "tokens",
+    params(
+        ("token" = schemas::TokenParam, Path, description = "Identifier or bech32m form"),
+        PageRequest,
+        Ask,
+    ),
+    responses((status = 200, description = "A page of the list", body = Answer<Holders>)),
+    extensions(
+        ("x-errors" = json!(["bad_token", "token_not_found"])),
+        ("x-example" = json!(
+            "/v1/tokens/baf744b77d8c4c1343fd40b7a18591a1801cb73d9e9a4573582f3049cb390a74/holders?limit=2"
+        )),
+    ),
+)]
+pub async fn holders(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let (token, page) = (parse::token(&app, &token)?, params.page()?);
+    app.state(params.finish()?, move |reader| reader.holders(token, &page)).await
+}
+
+impl<V: View> Reader<'_, V> {
+    fn tokens(&self, page: &PageRequest) -> Result<Tokens, ApiError> {
+        let all = (&TokenId::MIN, &TokenId::MAX);
+        let Page { rows, next_cursor } =
+            table_page::<tables::Tokens>(&self.view, &self.tip, List::Tokens, all, page)?;
+        let tokens = rows.into_iter().map(|(token, record)| self.token_row(token, &record));
+        Ok(Tokens { tokens: tokens.collect::<Result<_, _>>()?, next_cursor })
+    }
+
+    fn one_token(&self, token: TokenId) -> Result<Token, ApiError> {
+        let record = self.known_token(token)?;
+        Ok(self.token_row(token, &record)?)
+    }
+
+    fn holders(&self, token: TokenId, page: &PageRequest) -> Result<Holders, ApiError> {
+        let record = self.known_token(token)?;
+        let range = (
+            &(token, OwnerKey::LOWEST, EntityIndex::LOWEST),
+            &(token, OwnerKey::HIGHEST, EntityIndex::HIGHEST),
+        );
+        let Page { rows, next_cursor } =
+            table_page::<tables::Holders>(&self.view, &self.tip, List::Holders, range, page)?;
+        let holders = rows.into_iter().map(|((_, owner, entity), _)| {
+            let balance = self.view.expect::<Balances>(&(owner, token, entity))?;
+            Ok(Holder { owner: self.owner(owner), sums: self.sums(entity, balance)? })
+        });
+        Ok(Holders {
+            token: self.token_name(token, &record),
+            holders: holders.collect::<Result<_, ReadError>>()?,
+            next_cursor,
+        })
+    }
+
+    fn token_row(&self, token: TokenId, record: &TokenRecord) -> Result<Token, ReadError> {
+        let supply: Vec<_> = self
+            .entities
+            .iter()
+            .map(|(index, entity)| {
+                let declared = self.view.get::<tables::Supply>(&(token, index))?.unwrap_or(Amount::ZERO);
+                let burned = self.view.get::<Balances>(&(PubKey::BURN, token, index))?;
+                Ok(Supply {
+                    entity: name_of(entity),
+                    declared,
+                    burned: burned.unwrap_or_default().available,
+                    over_max_supply: exceeds_maximum(record, declared),
+                })
+            })
+            .collect::<Result<_, ReadError>>()?;
+        Ok(Token {
+            token: self.token_name(token, record),
+            metadata: metadata(record),
+            announcement: self.announcement(record)?,
+            over_max_supply: supply.iter().any(|row| row.over_max_supply),
+            supply,
+        })
+    }
+
+    fn announcement(&self, record: &TokenRecord) -> Result<Option<Announcement>, ReadError> {
+        let Some(token_id) = record.announced_as else { return Ok(None) };
+        let row = self.view.expect::<Announcements>(&token_id)?;
+        Ok(Some(Announcement {
+            token_id,
+            token_address: address::encode_token(token_id, self.network),
+            txid: row.txid,
+            vout: row.place.index,
+            block: self.block(row.place.height)?,
+        }))
+    }
+}
+
+fn exceeds_maximum(record: &TokenRecord, declared: Amount) -> bool {
+    let maximum = record.metadata.as_ref().map(|metadata| metadata.max_supply);
+    maximum.is_some_and(|maximum| maximum != Amount::ZERO && declared > maximum)
+}
+
+fn metadata(record: &TokenRecord) -> Option<Metadata> {
+    let metadata = record.metadata.as_ref()?;
+    let (layer, creation_entity) = record.layer.map(names::layer).unzip();
+    Some(Metadata {
+        issuer: metadata.issuer,
+        name: metadata.name.clone(),
+        ticker: metadata.ticker.clone(),
+        decimals: metadata.decimals,
+        max_supply: metadata.max_supply,
+        freezable: metadata.freezable,
+        layer,
+        creation_entity: creation_entity.flatten(),
+    })
+}
