@@ -114,21 +114,21 @@ impl<V: View> Block<'_, V> {
         let mut moves = Moves::default();
         for (outpoint, record, leaf) in set.dropped {
             if !exited.contains(&outpoint) {
-                moves.take((record.owner, record.token), record.amount)?;
+                moves.take((record.owner, record.token), record.amount);
             }
             self.state.replace::<Declared>((entity, outpoint), Some(leaf), None);
             self.redeclared(entity, outpoint, record, declaration);
         }
         for (outpoint, record, leaf) in set.again {
             if !exited.contains(&outpoint) {
-                moves.give((record.owner, record.token), record.amount)?;
+                moves.give((record.owner, record.token), record.amount);
             }
             self.state.replace::<Declared>((entity, outpoint), None, Some(leaf));
             self.redeclared(entity, outpoint, record, declaration);
         }
         // Nobody can have exited with what was never declared.
         for ttxo in &set.fresh {
-            moves.give((ttxo.owner, ttxo.token), ttxo.amount)?;
+            moves.give((ttxo.owner, ttxo.token), ttxo.amount);
         }
         moves.apply(&mut self.state, entity)?;
         for (token, total) in set.supply {
@@ -164,15 +164,22 @@ impl<V: View> Block<'_, V> {
     ) -> Vec<SparkOutPoint> {
         let outpoints: Vec<SparkOutPoint> = ttxos.iter().map(|ttxo| ttxo.outpoint).collect();
         let mut owned: Vec<_> = ttxos.iter().map(|ttxo| (ttxo.owner, entity, ttxo.outpoint)).collect();
-        owned.par_sort_unstable();
-        self.state.insert_all::<OwnerTtxos>(owned.into_iter().map(|key| (key, Unit)));
-        let declared = outpoints.iter().map(|outpoint| (entity, *outpoint)).zip(leaves);
-        self.state.insert_all::<Declared>(declared);
-        let records = ttxos.into_iter().map(|ttxo| {
+        let record = |ttxo: Ttxo| {
             let record = TtxoRecord { history: vec![declaration], ..TtxoRecord::from(&ttxo) };
             ((entity, ttxo.outpoint), record)
-        });
+        };
+        let declared = outpoints.iter().map(|outpoint| (entity, *outpoint)).zip(leaves);
+        let (records, (owned, declared)) = rayon::join(
+            || new_rows::<Ttxos>(ttxos.into_iter().map(record)),
+            || {
+                owned.par_sort_unstable();
+                let owned = owned.into_iter().map(|key| (key, Unit));
+                (new_rows::<OwnerTtxos>(owned), new_rows::<Declared>(declared))
+            },
+        );
         self.state.insert_all::<Ttxos>(records);
+        self.state.insert_all::<OwnerTtxos>(owned);
+        self.state.insert_all::<Declared>(declared);
         outpoints
     }
 

@@ -1,9 +1,9 @@
 //! Balances: which sum a TTXO counts in, and how the sums follow its changes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use minicbor::{Decode, Encode};
+use rayon::prelude::*;
 
 use super::keys::EntityIndex;
 use super::records::{Balance, ExitState, TtxoRecord, Unit};
@@ -92,48 +92,59 @@ pub fn move_share<V: View>(
     Ok(())
 }
 
-/// What a snapshot adds to and takes from the available sums of one entity, summed up, so that each balance
-/// is read and written once.
+/// What a snapshot adds to and takes from the available sums of one entity. It is summed up, so that each
+/// balance is read and written once.
 #[derive(Debug, Default)]
-pub struct Moves(BTreeMap<(OwnerKey, TokenId), Move>);
+pub struct Moves(Vec<Move>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Move {
+    of: (OwnerKey, TokenId),
     taken: Amount,
     given: Amount,
 }
 
 impl Moves {
     /// Takes an amount from a sum.
-    pub fn take(&mut self, of: (OwnerKey, TokenId), amount: Amount) -> Result<(), ReadError> {
-        let taken = &mut self.0.entry(of).or_default().taken;
-        *taken = taken.checked_add(amount).ok_or_else(|| does_not_add_up(of))?;
-        Ok(())
+    pub fn take(&mut self, of: (OwnerKey, TokenId), amount: Amount) {
+        self.0.push(Move { of, taken: amount, given: Amount::ZERO });
     }
 
     /// Adds an amount to a sum.
-    pub fn give(&mut self, of: (OwnerKey, TokenId), amount: Amount) -> Result<(), ReadError> {
-        let given = &mut self.0.entry(of).or_default().given;
-        *given = given.checked_add(amount).ok_or_else(|| does_not_add_up(of))?;
-        Ok(())
+    pub fn give(&mut self, of: (OwnerKey, TokenId), amount: Amount) {
+        self.0.push(Move { of, taken: Amount::ZERO, given: amount });
     }
 
     /// Writes the new balances.
     pub fn apply<V: View>(self, state: &mut Overlay<V>, entity: EntityIndex) -> Result<(), ReadError> {
+        let sums = self.sums()?;
         let key = |(owner, token): (OwnerKey, TokenId)| (owner, token, entity);
-        let mut old = Vec::with_capacity(self.0.len());
-        if let (Some((first, _)), Some((last, _))) = (self.0.first_key_value(), self.0.last_key_value()) {
-            let mut balances = InOrder::<Balances, _>::new(&*state, &key(*first), &key(*last), self.0.len());
-            for of in self.0.keys() {
-                old.push(balances.get(&key(*of))?);
+        let mut old = Vec::with_capacity(sums.len());
+        if let (Some(first), Some(last)) = (sums.first(), sums.last()) {
+            let mut balances =
+                InOrder::<Balances, _>::new(&*state, &key(first.of), &key(last.of), sums.len());
+            for sum in &sums {
+                old.push(balances.get(&key(sum.of))?);
             }
         }
-        for ((of, Move { taken, given }), old) in self.0.into_iter().zip(old) {
+        for (Move { of, taken, given }, old) in sums.into_iter().zip(old) {
             let rest = old.unwrap_or_default().without(Share::Available, taken);
             let new = rest.and_then(|rest| rest.with(Share::Available, given));
             write_balance(state, key(of), old, new.ok_or_else(|| does_not_add_up(of))?);
         }
         Ok(())
+    }
+
+    /// One for each owner and token, in their order.
+    fn sums(mut self) -> Result<Vec<Move>, ReadError> {
+        self.0.par_sort_unstable_by_key(|step| step.of);
+        let add = |sum: Move, step: &Move| {
+            let (taken, given) = (sum.taken.checked_add(step.taken), sum.given.checked_add(step.given));
+            let (Some(taken), Some(given)) = (taken, given) else { return Err(does_not_add_up(sum.of)) };
+            Ok(Move { of: sum.of, taken, given })
+        };
+        let of_one = |steps: &[Move]| steps[1..].iter().try_fold(steps[0], add);
+        self.0.chunk_by(|one, other| one.of == other.of).map(of_one).collect()
     }
 }
 

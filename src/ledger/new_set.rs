@@ -6,6 +6,7 @@
 //! spends.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rayon::prelude::*;
 
@@ -268,28 +269,33 @@ impl<V: View> Block<'_, V> {
             true => Ok(Amount::ZERO),
             false => self.state.get::<Supply>(&(token, entity)).map(Option::unwrap_or_default),
         };
-        let mut totals: BTreeMap<TokenId, Amount> = BTreeMap::new();
+        let mut totals = BTreeMap::new();
         for (_, ttxo, _) in dropped {
-            let total = match totals.get(&ttxo.token) {
-                Some(total) => *total,
-                None => before(ttxo.token)?,
-            };
+            let total = total_of(&mut totals, ttxo.token, before)?;
             let gone = if full { Amount::ZERO } else { ttxo.amount };
-            let rest = total.checked_sub(gone).ok_or_else(|| ReadError {
+            *total = total.checked_sub(gone).ok_or_else(|| ReadError {
                 table: Supply::NAME,
                 reason: format!("the declared total of {} is below the sum of its TTXOs", ttxo.token),
             })?;
-            totals.insert(ttxo.token, rest);
         }
         for ttxo in created {
-            let total = match totals.get(&ttxo.token) {
-                Some(total) => *total,
-                None => before(ttxo.token)?,
-            };
-            totals.insert(ttxo.token, total.checked_add(ttxo.amount).ok_or(FailReason::AmountOverflow)?);
+            let total = total_of(&mut totals, ttxo.token, before)?;
+            *total = total.checked_add(ttxo.amount).ok_or(FailReason::AmountOverflow)?;
         }
         Ok(totals)
     }
+}
+
+/// The total of a token so far, which starts at what it was `before`.
+fn total_of(
+    totals: &mut BTreeMap<TokenId, Amount>,
+    token: TokenId,
+    before: impl Fn(TokenId) -> Result<Amount, ReadError>,
+) -> Result<&mut Amount, ReadError> {
+    Ok(match totals.entry(token) {
+        Entry::Occupied(total) => total.into_mut(),
+        Entry::Vacant(place) => place.insert(before(token)?),
+    })
 }
 
 impl Content {

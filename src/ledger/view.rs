@@ -88,7 +88,7 @@ pub struct InOrder<'a, T: Table, V> {
 }
 
 /// About how many rows can be read in passing in the time of one look-up.
-const ROWS_PER_LOOK_UP: usize = 8;
+const ROWS_PER_LOOK_UP: usize = 4;
 
 impl<'a, T: Table, V: View> InOrder<'a, T, V> {
     /// To look up about `count` keys between these.
@@ -165,14 +165,11 @@ impl<V: View> Overlay<V> {
         }
     }
 
-    /// Writes rows, in the order of their keys, that are known not to be there.
-    pub fn insert_all<T: Table>(&mut self, rows: impl Iterator<Item = (T::Key, T::Value)>) {
+    /// Writes rows that are known not to be there.
+    pub fn insert_all<T: Table>(&mut self, rows: Rows<T>) {
         if !T::rows(&self.changes).is_empty() {
-            return rows.for_each(|(key, value)| self.replace::<T>(key, None, Some(value)));
+            return rows.into_iter().for_each(|(key, row)| self.replace::<T>(key, None, row.after));
         }
-        // Built at once, a map is little more than half as large as one that grew row by row.
-        let rows = rows.map(|(key, value)| (key, Change { before: None, after: Some(value) }));
-        let rows: Rows<T> = rows.collect();
         debug_assert!(rows.keys().all(|key| matches!(self.base.get::<T>(key), Ok(None))), "{}", T::NAME);
         *T::rows_mut(&mut self.changes) = rows;
     }
@@ -252,11 +249,11 @@ impl<'a, T: Table, I: Iterator<Item = (&'a T::Key, &'a Change<T::Value>)>> Itera
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::tables::Counters;
+    use crate::ledger::tables::{Counters, new_rows};
 
     fn squares(keys: impl Iterator<Item = u8>) -> Overlay<Empty> {
         let mut state = Overlay::new(Empty);
-        state.insert_all::<Counters>(keys.map(|key| (key, u64::from(key).pow(2))));
+        state.insert_all::<Counters>(new_rows::<Counters>(keys.map(|key| (key, u64::from(key).pow(2)))));
         state
     }
 
@@ -276,7 +273,7 @@ mod tests {
     #[test]
     fn rows_known_to_be_absent_are_changes_from_nothing() {
         let mut state = squares([1, 5].into_iter());
-        state.insert_all::<Counters>([(3, 9)].into_iter());
+        state.insert_all::<Counters>(new_rows::<Counters>([(3, 9)].into_iter()));
         state.replace::<Counters>(5, Some(25), None);
         let keys: Vec<u8> = state.scan::<Counters>(&0, &255).map(|row| row.unwrap().0).collect();
         assert_eq!(keys, [1, 3]);
