@@ -1,7 +1,8 @@
 //! Derives the state again from blocks and compares it with a database: block by block, then row by row.
 //!
 //! What is compared is everything: the hash, the events and the state hash of every block, and at the
-//! tip every row of every table. Undo records are not, because how many are kept is a matter of choice.
+//! tip every row of every table. Undo records, and what rows held before, are not: of how many blocks they
+//! are kept is a matter of choice. `btkn check` tests them against the rows.
 //! The database is only read, as of the moment it was opened; the second state goes into a store of its
 //! own. Where two states differ, this does not know which is right: it says where they part.
 
