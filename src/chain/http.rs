@@ -1,16 +1,16 @@
-//! JSON-RPC over HTTP, with an end to everything: a node that answers slowly, in pieces, half, or not at
+//! HTTP to a node, with an end to everything: a node that answers slowly, in pieces, half, or not at
 //! all never holds a caller longer than [`TIMEOUT`] in silence or [`BODY_TIMEOUT`] in all, and costs no
-//! processor time meanwhile. What comes is read up to a limit.
+//! processor time meanwhile. What comes is read up to a limit, into memory that the caller uses again.
 
 use std::fmt;
+use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bitcoincore_rpc::jsonrpc::{self, Request, Response, Transport};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use ureq::Agent;
+use serde::{Deserialize, Serialize};
+use ureq::{Agent, Body};
 
 /// How long a connection may be silent. A node that writes its caches to a slow disk can take a while.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,10 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take in all once it has begun: a block over a line of 30 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The longest answer: a block takes two digits a byte, and there are at most 4 million bytes.
-const MAX_ANSWER: u64 = 16 << 20;
+/// The longest answer in JSON: a block takes two digits a byte, and there are at most 4 million bytes.
+const MAX_JSON: u64 = 16 << 20;
 
-/// Why no answer in JSON came.
+/// Why no usable answer came.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
     /// Nobody answered, or not to the end; that may pass.
@@ -33,13 +33,13 @@ pub(super) enum HttpError {
     /// Nothing came for too long; that may pass.
     #[error("no answer in time")]
     Silent,
-    /// An HTTP status, and no JSON with it.
+    /// An HTTP status, and nothing with it that could be used.
     #[error("HTTP {0}")]
     Status(u16),
     /// The address is none.
     #[error("{0}")]
     Address(String),
-    /// What answers does not speak HTTP, or too much of it.
+    /// What answers does not speak HTTP, or too much of it, or of something else.
     #[error("{0}")]
     Foreign(String),
 }
@@ -65,23 +65,21 @@ impl From<HttpError> for jsonrpc::Error {
     }
 }
 
-/// A connection to a node, made at the first request, and made again when the node closed it.
-pub(super) struct Http {
-    agent: Agent,
-    url: String,
-    authorization: String,
-}
+/// Connections to a node, made when they are needed and kept for the next request.
+#[derive(Clone)]
+pub(super) struct Http(Agent);
 
 impl Http {
-    /// Prepares to log in at `url` with `user:password`.
-    pub fn new(url: &str, login: &str) -> Self {
+    /// Keeps up to `connections` that nobody uses.
+    pub fn new(connections: usize) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Credentials go to the node and to nobody else.
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .max_idle_connections_per_host(1)
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_send_request(Some(TIMEOUT))
@@ -89,40 +87,100 @@ impl Http {
             .timeout_recv_response(Some(TIMEOUT))
             .timeout_per_read(Some(TIMEOUT))
             .timeout_recv_body(Some(BODY_TIMEOUT));
-        Http {
-            agent: config.build().into(),
+        Http(config.build().into())
+    }
+
+    /// Replaces the content of `buf` with the answer to a GET, which may have `limit` bytes. Returns the
+    /// status.
+    pub fn get(&self, url: &str, limit: u64, buf: &mut Vec<u8>) -> Result<u16, HttpError> {
+        let mut response = self.0.get(url).call()?;
+        read(response.body_mut(), limit, buf)?;
+        Ok(response.status().as_u16())
+    }
+}
+
+/// Replaces the content of `buf` with a body.
+fn read(body: &mut Body, limit: u64, buf: &mut Vec<u8>) -> Result<(), HttpError> {
+    let length = body.content_length();
+    if length.is_some_and(|length| length > limit) {
+        return Err(too_long(limit));
+    }
+    let mut reader = body.as_reader();
+    let done = match length.and_then(|length| usize::try_from(length).ok()) {
+        Some(length) => {
+            set_length(buf, length);
+            // A connection is kept only once the end of an answer was seen.
+            reader.read_exact(buf).and_then(|()| reader.read(&mut [0]))
+        }
+        None => {
+            buf.clear();
+            reader.take(limit.saturating_add(1)).read_to_end(buf)
+        }
+    };
+    done.map_err(ureq::Error::from)?;
+    if buf.len() as u64 > limit { Err(too_long(limit)) } else { Ok(()) }
+}
+
+fn too_long(limit: u64) -> HttpError {
+    HttpError::Foreign(format!("an answer of more than {limit} bytes"))
+}
+
+/// Gives `buf` a length, for content that is about to be overwritten: only what it has to grow by is
+/// set to zero, and no room is made for more.
+pub(super) fn set_length(buf: &mut Vec<u8>, length: usize) {
+    buf.reserve_exact(length.saturating_sub(buf.len()));
+    buf.resize(length, 0);
+}
+
+/// JSON-RPC over one connection.
+#[derive(Clone)]
+pub(super) struct Line {
+    http: Http,
+    url: String,
+    authorization: String,
+}
+
+impl Line {
+    /// Prepares to log in at `url` with `user:password`.
+    pub fn new(url: &str, login: &str) -> Self {
+        Line {
+            http: Http::new(1),
             url: url.to_owned(),
             authorization: format!("Basic {}", BASE64_STANDARD.encode(login)),
         }
     }
 
-    fn send<T: DeserializeOwned>(&self, request: &impl Serialize) -> Result<T, jsonrpc::Error> {
-        let body = serde_json::to_vec(request)?;
-        let (status, answer) = self.post(&body)?;
+    /// Sends a request; the answer is read into `buf`, replacing what was there, and may borrow from it.
+    pub fn send<'a, T: Deserialize<'a>>(
+        &self,
+        request: &impl Serialize,
+        buf: &'a mut Vec<u8>,
+    ) -> Result<T, jsonrpc::Error> {
+        let status = self.post(&serde_json::to_vec(request)?, buf)?;
         // Core sends most errors as JSON under a status that says little; the rest, 401 and 503 among them,
         // as a status alone.
-        match (serde_json::from_slice(&answer), status) {
+        match (serde_json::from_slice(buf), status) {
             (Ok(answer), _) => Ok(answer),
             (Err(error), 200) => Err(error.into()),
             (Err(_), status) => Err(HttpError::Status(status).into()),
         }
     }
 
-    fn post(&self, body: &[u8]) -> Result<(u16, Vec<u8>), HttpError> {
-        let request = self.agent.post(&self.url).header("Authorization", &self.authorization);
-        let mut response = request.content_type("application/json").send(body)?;
-        let answer = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
-        Ok((response.status().as_u16(), answer))
+    fn post(&self, request: &[u8], buf: &mut Vec<u8>) -> Result<u16, HttpError> {
+        let post = self.http.0.post(&self.url).header("Authorization", &self.authorization);
+        let mut response = post.content_type("application/json").send(request)?;
+        read(response.body_mut(), MAX_JSON, buf)?;
+        Ok(response.status().as_u16())
     }
 }
 
-impl Transport for Http {
+impl Transport for Line {
     fn send_request(&self, request: Request<'_>) -> Result<Response, jsonrpc::Error> {
-        self.send(&request)
+        self.send(&request, &mut Vec::new())
     }
 
     fn send_batch(&self, requests: &[Request<'_>]) -> Result<Vec<Response>, jsonrpc::Error> {
-        self.send(&requests)
+        self.send(&requests, &mut Vec::new())
     }
 
     fn fmt_target(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

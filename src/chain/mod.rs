@@ -12,6 +12,7 @@ mod http;
 mod node;
 mod node_with_files;
 mod positions;
+mod rest;
 mod rpc;
 #[cfg(test)]
 mod tests;

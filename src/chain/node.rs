@@ -1,16 +1,21 @@
-//! A Bitcoin Core node over RPC: it knows the best chain, hands out blocks and tells of new ones.
+//! A Bitcoin Core node: it knows the best chain, hands out blocks and tells of new ones.
+//!
+//! Blocks come over REST where the node offers it, as the bytes that they are; else over RPC, as hex in
+//! JSON. Everything else is asked over RPC, and so is a block that REST does not deliver.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcoin::BlockHash;
 use bitcoin::blockdata::constants::genesis_block;
-use bitcoin::hex::{HexToBytesError, HexToBytesIter};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::http::HttpError;
+use super::rest::{self, Choice, Rest};
 use super::rpc::{self, Auth, Failure, RPC_METHOD_NOT_FOUND, Rpc};
 use super::{BlockId, Source, SourceError};
 use crate::protocol::{Height, Network};
@@ -26,6 +31,10 @@ const LONG_POLL: Duration = Duration::from_secs(10);
 
 /// How often a node is asked that can't do long polls.
 const POLL: Duration = Duration::from_secs(1);
+
+/// What is said about the two interfaces.
+const FASTER: &str = "several times faster";
+const SLOWER: &str = "which is several times slower";
 
 /// Error codes of Bitcoin Core.
 const RPC_MISC_ERROR: i32 = -1;
@@ -74,6 +83,11 @@ pub(super) fn network_dir(bitcoin_dir: &Path, network: Network) -> PathBuf {
 /// its mind in between; callers notice by the parent in each block's header.
 pub struct Node {
     rpc: Rpc,
+    rest: Rest,
+    /// Which of the two serves blocks.
+    choice: Mutex<Choice>,
+    /// Whether it is worth a word how fast blocks come.
+    talks: bool,
     network: Network,
     /// Whether the node at the other end was found to be the right one.
     probed: AtomicBool,
@@ -106,14 +120,23 @@ impl Node {
     /// # Errors
     /// Fatal for a URL that can't be one of a node.
     pub fn new(config: NodeConfig) -> Result<Self, SourceError> {
+        let rpc = Rpc::new(&config.url, config.auth, config.network)?;
         Ok(Node {
-            rpc: Rpc::new(&config.url, config.auth, config.network)?,
+            rest: Rest::beside(rpc.url()),
+            rpc,
+            choice: Mutex::default(),
+            talks: true,
             network: config.network,
             probed: AtomicBool::new(false),
             version: String::new(),
             tip: None,
             can_long_poll: AtomicBool::new(true),
         })
+    }
+
+    /// The same for a node that is asked for few blocks, because most come from elsewhere.
+    pub(super) fn for_few_blocks(config: NodeConfig) -> Result<Self, SourceError> {
+        Ok(Node { talks: false, ..Node::new(config)? })
     }
 
     /// The node's address, without credentials.
@@ -166,7 +189,66 @@ impl Node {
         self.version = shown;
         self.can_long_poll.store(true, Ordering::Relaxed);
         self.probed.store(true, Ordering::Relaxed);
+        self.probe_rest();
         Ok(())
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        // Whoever panicked with the lock held left a choice that is as good as any.
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn probe_rest(&self) {
+        let genesis = genesis_block(self.network.to_bitcoin()).block_hash();
+        self.note_rest(self.rest.probe(genesis));
+    }
+
+    /// Decides over which interface blocks are to come, and says so where that is news.
+    fn note_rest(&self, outcome: Result<(), HttpError>) {
+        let news = self.choice().note(outcome.is_ok(), Instant::now());
+        let (Some(served_before), url) = (news, self.rpc.url()) else { return };
+        match outcome {
+            _ if !self.talks => tracing::debug!(?outcome, "REST of the node at {url}"),
+            Ok(()) => tracing::info!("blocks come over REST from the node at {url}"),
+            Err(why) if served_before => {
+                tracing::warn!(
+                    "REST of the node at {url} serves no longer ({why}): blocks come over RPC, {SLOWER}"
+                );
+            }
+            Err(HttpError::Status(404)) => tracing::info!(
+                "blocks come over RPC, because REST of the node at {url} is off; rest=1 in its bitcoin.conf, and a \
+                 restart of it, bring them {FASTER}"
+            ),
+            Err(why) => tracing::info!(
+                "blocks come over RPC, because REST of the node at {url} does not answer ({why}); over REST they come \
+                 {FASTER}: see rest and rpcallowip in its bitcoin.conf, and what lies between"
+            ),
+        }
+    }
+
+    /// Fetches a block over RPC.
+    fn fetch_over_rpc(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError> {
+        let params = [block.hash.to_string().into(), 0.into()];
+        let BlockId { height, hash } = block;
+        let url = self.rpc.url();
+        self.rpc.call_for_bytes("getblock", &params, buf).map_err(|failure| match failure {
+            Failure::Answer(error) if error.code == RPC_MISC_ERROR && error.message.contains("pruned") => {
+                SourceError::Fatal(format!(
+                    "the node at {url} has pruned block {height} ({hash}): blocks from the start height on are \
+                     needed, so use a node that does not prune, or one that keeps enough"
+                ))
+            }
+            // It has pruned the block this very moment, or its disk is damaged.
+            Failure::Answer(error)
+                if error.code == RPC_MISC_ERROR && error.message.contains("not found on disk") =>
+            {
+                SourceError::Retry(format!(
+                    "the node at {url} can't read block {height} ({hash}) from its disk; if that does not pass, \
+                     its block files are damaged: restart it with -reindex"
+                ))
+            }
+            failure => self.explain(failure, "getblock"),
+        })
     }
 
     /// Waits for a block by asking the node to answer when there is one. False if it can't do that.
@@ -195,27 +277,20 @@ fn chain_name(info: &BlockchainInfo) -> &str {
     }
 }
 
-/// Replaces the content of `buf` with the bytes that the hex digits stand for.
-fn decode_hex(hex: &str, buf: &mut Vec<u8>) -> Result<(), HexToBytesError> {
-    buf.clear();
-    buf.reserve(hex.len() / 2);
-    for byte in HexToBytesIter::new(hex)? {
-        buf.push(byte?);
-    }
-    Ok(())
-}
-
 impl Source for Node {
     fn describe(&self) -> String {
+        let interface = if self.choice().is_rest() { "REST" } else { "RPC" };
         match self.version.as_str() {
             "" => format!("node at {}", self.rpc.url()),
-            version => format!("Bitcoin Core {version} at {}", self.rpc.url()),
+            version => format!("Bitcoin Core {version} at {} ({interface})", self.rpc.url()),
         }
     }
 
     fn refresh(&mut self) -> Result<BlockId, SourceError> {
         if !self.probed.load(Ordering::Relaxed) {
             self.probe()?;
+        } else if self.choice().is_due(Instant::now()) {
+            self.probe_rest();
         }
         let info: BlockchainInfo = self.call("getblockchaininfo", &[])?;
         let tip = BlockId { height: Height(info.blocks), hash: info.bestblockhash };
@@ -249,42 +324,26 @@ impl Source for Node {
     }
 
     fn fetch(&self, block: BlockId, buf: &mut Vec<u8>) -> Result<(), SourceError> {
-        let params = [block.hash.to_string().into(), 0.into()];
-        let response = match self.rpc.call_raw("getblock", &params) {
-            Ok(response) => response,
-            Err(Failure::Answer(error))
-                if error.code == RPC_MISC_ERROR && error.message.contains("pruned") =>
-            {
-                return Err(SourceError::Fatal(format!(
-                    "the node at {} has pruned block {} ({}): blocks from the start height on are needed, so \
-                     use a node that does not prune, or one that keeps enough",
-                    self.rpc.url(),
-                    block.height,
-                    block.hash
-                )));
-            }
-            // It has pruned the block this very moment, or its disk is damaged.
-            Err(Failure::Answer(error))
-                if error.code == RPC_MISC_ERROR && error.message.contains("not found on disk") =>
-            {
-                return Err(SourceError::Retry(format!(
-                    "the node at {} can't read block {} ({}) from its disk; if that does not pass, its block files \
-                     are damaged: restart it with -reindex",
-                    self.rpc.url(),
-                    block.height,
-                    block.hash
-                )));
-            }
-            Err(failure) => return Err(self.explain(failure, "getblock")),
-        };
-        // A block is one long string of hex digits: taken from where it lies, not through a `String`.
-        let json = response.result.as_ref().map_or("", |result| result.get());
-        let hex = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("");
-        if decode_hex(hex, buf).is_err() {
-            // Whoever scans a block finds that none is there, and knows what to do about it.
-            buf.clear();
+        if !self.choice().is_rest() {
+            return self.fetch_over_rpc(block, buf);
         }
+        match self.rest.block(block.hash, buf) {
+            Ok(()) => return Ok(()),
+            // RPC would most likely be as silent, and is asked before the next block anyway.
+            Err(HttpError::Silent) => {
+                return Err(self.explain(self.rpc.failed(HttpError::Silent), "block"));
+            }
+            Err(error) => tracing::debug!("block {} over REST: {error}", block.height),
+        }
+        // What is wrong with the node or with the block is for RPC to say. Where nothing is, REST may have
+        // failed for once, or for good.
+        self.fetch_over_rpc(block, buf)?;
+        self.note_rest(self.rest.block(block.hash, &mut Vec::new()));
         Ok(())
+    }
+
+    fn in_flight(&self) -> usize {
+        rest::AT_ONCE
     }
 
     fn locate(&self, block: BlockId) -> String {

@@ -3,7 +3,7 @@
 //! Reading files spares the node, and us, the trip of every block through JSON. They are indexed by
 //! block hash alone, newest file first and only as far back as blocks are asked for; what the node says
 //! of the chain is not doubted. A block that is not in the files, or in one that cannot be read, comes over
-//! RPC.
+//! REST or RPC.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -87,7 +87,7 @@ impl NodeWithFiles {
         }
         let dir = BlockDir::open(&blocks, config.network)?;
         let files = RwLock::new(Files { dir, locations: HashMap::new() });
-        Ok(NodeWithFiles { node: Node::new(config)?, files, unreadable: AtomicBool::new(false) })
+        Ok(NodeWithFiles { node: Node::for_few_blocks(config)?, files, unreadable: AtomicBool::new(false) })
     }
 
     /// Reads a block from the files; false if they do not have it, or cannot be read: the node has it too.

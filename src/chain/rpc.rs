@@ -16,11 +16,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bitcoincore_rpc::jsonrpc::error::RpcError;
 use bitcoincore_rpc::jsonrpc::{self, Client, Response};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::SourceError;
-use super::http::{Http, HttpError};
+use super::http::{self, HttpError, Line};
 use crate::protocol::Network;
 
 /// The node is starting and not ready to answer.
@@ -62,11 +63,57 @@ pub(super) enum Failure {
     Answer(RpcError),
 }
 
+/// A connection, with room for answers that are too long to be copied about.
+struct Connection {
+    client: Client,
+    line: Line,
+    answer: Vec<u8>,
+}
+
+/// An answer of which the result is left where it lies.
+#[derive(Deserialize)]
+struct Borrowed<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<RpcError>,
+}
+
+impl Connection {
+    fn new(line: Line) -> Self {
+        Connection { client: Client::with_transport(line.clone()), line, answer: Vec::new() }
+    }
+
+    /// Calls a method and decodes its result from hex; returns the error that the node answers with.
+    fn bytes(
+        &mut self,
+        method: &str,
+        params: &RawValue,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<RpcError>, jsonrpc::Error> {
+        let request = self.client.build_request(method, Some(params));
+        let Borrowed { result, error } = self.line.send(&request, &mut self.answer)?;
+        if error.is_none() {
+            decode_hex(result.map_or("", RawValue::get), bytes);
+        }
+        Ok(error)
+    }
+}
+
+/// Replaces the content of `bytes` with what the hex digits between two quotes stand for; with nothing,
+/// if that is not what `json` is.
+fn decode_hex(json: &str, bytes: &mut Vec<u8>) {
+    let digits = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("").as_bytes();
+    http::set_length(bytes, digits.len() / 2);
+    if faster_hex::hex_decode(digits, bytes).is_err() {
+        bytes.clear();
+    }
+}
+
 /// A node's RPC interface.
 pub(super) struct Rpc {
     url: String,
     auth: Auth,
-    idle: Mutex<Vec<Client>>,
+    idle: Mutex<Vec<Connection>>,
     /// Whether a node was seen there.
     known: AtomicBool,
 }
@@ -92,20 +139,33 @@ impl Rpc {
         self.idle().clear();
     }
 
+    /// What it means that a request over HTTP brought no answer.
+    pub fn failed(&self, error: HttpError) -> Failure {
+        Failure::Source(self.classify(&error.into()))
+    }
+
     /// Calls a method.
     pub fn call<T>(&self, method: &str, params: &[Value]) -> Result<T, Failure>
     where
         T: for<'a> serde::Deserialize<'a>,
     {
-        let response = self.call_raw(method, params)?;
+        let params = encode(params)?;
+        let call = |connection: &mut Connection| {
+            let client = &connection.client;
+            client.send_request(client.build_request(method, Some(&params)))
+        };
+        let response = self.with_connection(call).and_then(answered)?;
         response.result().map_err(|error| Failure::Source(self.no_rpc_advice(&error.to_string())))
     }
 
-    /// Calls a method and leaves the result as it came.
-    pub fn call_raw(&self, method: &str, params: &[Value]) -> Result<Response, Failure> {
+    /// Calls a method whose result is one long string of hex digits, and replaces the content of `bytes`
+    /// with what they stand for; with nothing, if the result is something else.
+    pub fn call_for_bytes(&self, method: &str, params: &[Value], bytes: &mut Vec<u8>) -> Result<(), Failure> {
         let params = encode(params)?;
-        self.with_client(|client| client.send_request(client.build_request(method, Some(&params))))
-            .and_then(answered)
+        match self.with_connection(|connection| connection.bytes(method, &params, bytes))? {
+            None => Ok(()),
+            Some(error) => Err(Failure::Answer(error)),
+        }
     }
 
     /// Calls a method once for each list of parameters, in one request. The results are in the
@@ -116,7 +176,8 @@ impl Rpc {
         calls: &[[Value; 1]],
     ) -> Result<Vec<Result<Response, Failure>>, Failure> {
         let params = calls.iter().map(|params| encode(params)).collect::<Result<Vec<_>, _>>()?;
-        let responses = self.with_client(|client| {
+        let responses = self.with_connection(|connection| {
+            let client = &connection.client;
             let requests: Vec<_> =
                 params.iter().map(|params| client.build_request(method, Some(params))).collect();
             client.send_batch(&requests)
@@ -149,31 +210,34 @@ impl Rpc {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         // Whoever panicked with the lock held left a vector that is as good as any.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a call on an idle connection, or on a new one.
-    fn with_client<T>(&self, call: impl Fn(&Client) -> Result<T, jsonrpc::Error>) -> Result<T, Failure> {
+    fn with_connection<T>(
+        &self,
+        mut call: impl FnMut(&mut Connection) -> Result<T, jsonrpc::Error>,
+    ) -> Result<T, Failure> {
         let pooled = self.idle().pop();
-        if let Some(client) = pooled {
-            match call(&client) {
+        if let Some(mut connection) = pooled {
+            match call(&mut connection) {
                 // The node was restarted, which changed the cookie and ended all connections. Every call only
                 // reads, so that it may be made twice.
                 Err(error) if http_status(&error) == Some(401) || is_away(&error) => self.disconnect(),
-                outcome => return self.settle(client, outcome),
+                outcome => return self.settle(connection, outcome),
             }
         }
-        let client = self.connect().map_err(Failure::Source)?;
-        let outcome = call(&client);
-        self.settle(client, outcome)
+        let mut connection = self.connect().map_err(Failure::Source)?;
+        let outcome = call(&mut connection);
+        self.settle(connection, outcome)
     }
 
-    fn settle<T>(&self, client: Client, outcome: Result<T, jsonrpc::Error>) -> Result<T, Failure> {
+    fn settle<T>(&self, connection: Connection, outcome: Result<T, jsonrpc::Error>) -> Result<T, Failure> {
         let failure = match outcome {
             Ok(value) => {
-                self.idle().push(client);
+                self.idle().push(connection);
                 return Ok(value);
             }
             Err(error) if http_status(&error) == Some(403) => Failure::Forbidden,
@@ -183,12 +247,12 @@ impl Rpc {
         Err(failure)
     }
 
-    fn connect(&self) -> Result<Client, SourceError> {
+    fn connect(&self) -> Result<Connection, SourceError> {
         let login = match &self.auth {
             Auth::Cookie(path) => read_cookie(path)?,
             Auth::UserPass { user, password } => format!("{user}:{password}"),
         };
-        Ok(Client::with_transport(Http::new(&self.url, &login)))
+        Ok(Connection::new(Line::new(&self.url, &login)))
     }
 
     /// Whether an error of the transport is worth a retry.
@@ -350,6 +414,25 @@ mod tests {
         for url in ["https://node", "ftp://node", "http://", "", "http://u:secret@node:1"] {
             let error = complete_url(url, Network::Regtest).unwrap_err();
             assert!(matches!(&error, SourceError::Fatal(text) if !text.contains("secret")), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn hex_between_quotes() {
+        let mut bytes = vec![7; 9];
+        for (json, decoded) in [
+            ("\"00Ff1a\"", &[0x00, 0xff, 0x1a][..]),
+            ("\"\"", &[]),
+            ("\"00f\"", &[]),
+            ("\"0g\"", &[]),
+            ("\"00é\"", &[]),
+            ("00ff", &[]),
+            ("\"", &[]),
+            ("", &[]),
+            ("[1]", &[]),
+        ] {
+            decode_hex(json, &mut bytes);
+            assert_eq!(bytes, decoded, "{json}");
         }
     }
 

@@ -42,7 +42,7 @@ Where blocks come from, one of:
   --blocks-dir DIR    the block files of Bitcoin Core, without a node
   --bitcoin-dir DIR   a node on this machine: it decides the chain, bytes come from its files
   --rpc-url URL       a node anywhere, with --rpc-cookie-file, or with BTKN_RPC_USER and
-                      BTKN_RPC_PASSWORD in the environment";
+                      BTKN_RPC_PASSWORD in the environment; fastest with rest=1 in its bitcoin.conf";
 
 const EVENTS_EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitcoin::Transaction;
-use btkn_testkit::{Exit, Regtest, Spark, Token};
+use btkn_testkit::{Exit, NodeOptions, Regtest, Spark, Token};
 
 use crate::kit::{Bench, Server, node_args};
 
@@ -25,7 +25,12 @@ fn snapshot_and_exit(chain: &mut Regtest, spark: &mut Spark, exit: &Exit) -> (Ve
 
 #[test]
 fn reorganisations_remove_and_restore_a_snapshot_and_an_exit() {
-    let mut chain = Regtest::new();
+    for rest in ["-rest=0", "-rest=1"] {
+        reorganisations(Regtest::with(NodeOptions::new().arg(rest)));
+    }
+}
+
+fn reorganisations(mut chain: Regtest) {
     let mut spark = Spark::new("operators");
     let gold = spark.issue(&Token::new("Gold", "GLD"));
     let (first, second) = (spark.mint(gold, "alice", 1_000), spark.mint(gold, "alice", 500));
@@ -107,4 +112,23 @@ fn a_node_that_goes_away_is_waited_for() {
     chain.start_again();
     let block = chain.mine_empty(1);
     server.wait_for_tip(&block.hash.to_string());
+}
+
+#[test]
+fn a_node_that_comes_back_with_or_without_rest_is_followed_on() {
+    let mut chain = Regtest::with(NodeOptions::new().arg("-rest"));
+    let spark = Spark::new("operators");
+    let bench = Bench::new(START, spark.key());
+    let node = node_args(&chain.rpc_url(), &chain.cookie_file());
+    chain.mine_empty(1);
+    let server = Server::start(bench.command("run", "following", &node));
+    server.wait_for_tip(&chain.tip().hash.to_string());
+    for (option, text) in [("-rest=0", "serves no longer"), ("-rest=1", "blocks come over REST")] {
+        chain.stop();
+        chain.start_again_with(option);
+        let block = chain.mine_empty(1);
+        server.wait_for_tip(&block.hash.to_string());
+        // The log comes through a pipe, and may be read a moment later.
+        server.wait_for(text, |_| !server.logged(text).is_empty());
+    }
 }

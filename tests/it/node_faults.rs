@@ -88,8 +88,18 @@ enum Outcome {
     Harmless(u32),
     /// The node says one thing and then another, as often as this, and may well be told off a few times.
     Restless(u32),
+    /// Blocks come over RPC from then on, which is told once.
+    Falls(&'static str),
 }
-use Outcome::{Harmless, Passes, Restless, Stops};
+use Outcome::{Falls, Harmless, Passes, Restless, Stops};
+
+/// Where a node serves blocks when it meets a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interface {
+    Rpc,
+    Rest,
+}
+use Interface::{Rest, Rpc};
 
 struct Case {
     name: &'static str,
@@ -99,10 +109,23 @@ struct Case {
     early: Option<Outcome>,
     /// When it comes while a server follows.
     late: Outcome,
+    /// With which interfaces it is tried.
+    interfaces: &'static [Interface],
 }
 
+/// A fault that has nothing to do with how blocks come.
 const fn case(name: &'static str, fault: fn(&FakeNode, &Chains), outcome: Outcome) -> Case {
-    Case { name, fault, early: Some(outcome), late: outcome }
+    Case { name, fault, early: Some(outcome), late: outcome, interfaces: &[Rpc] }
+}
+
+/// A fault of blocks, over whichever interface they come.
+const fn of_blocks(name: &'static str, fault: fn(&FakeNode, &Chains), outcome: Outcome) -> Case {
+    Case { interfaces: &[Rpc, Rest], ..case(name, fault, outcome) }
+}
+
+/// A fault that only REST has.
+const fn of_rest(name: &'static str, fault: fn(&FakeNode, &Chains), outcome: Outcome) -> Case {
+    Case { interfaces: &[Rest], ..case(name, fault, outcome) }
 }
 
 fn all(node: &FakeNode, fault: Fault) {
@@ -110,7 +133,11 @@ fn all(node: &FakeNode, fault: Fault) {
 }
 
 fn blocks(node: &FakeNode, fault: Fault) {
-    node.fault(Rule::on("getblock"), fault);
+    node.fault(Rule::blocks(), fault);
+}
+
+fn over_rest(node: &FakeNode, fault: Fault) {
+    node.fault(Rule::on("rest/block"), fault);
 }
 
 fn message(node: &FakeNode, chains: &Chains, fault: Fault) {
@@ -126,10 +153,10 @@ fn restless(chains: &Chains) -> Fault {
     })
 }
 
-/// Makes a chain the best one before the next answer to this method.
-fn switch(node: &FakeNode, method: &'static str, chain: &[Block]) {
+/// Makes a chain the best one before the next answer to such a call.
+fn switch(node: &FakeNode, calls: Rule, chain: &[Block]) {
     let chain = chain.to_vec();
-    node.fault(Rule::on(method).times(1), Fault::change(move |state| state.set_chain(&chain)));
+    node.fault(calls.times(1), Fault::change(move |state| state.set_chain(&chain)));
 }
 
 fn another_coin(node: &FakeNode) {
@@ -148,8 +175,8 @@ const CHANGED: &str = "the best chain changed while it was read";
 /// Those that take long come first.
 const CASES: &[Case] = &[
     case("never answers", |node, _| all(node, Fault::Silent), SILENT),
-    case("falls silent in a block", |node, _| blocks(node, Fault::SilentBody), SILENT),
-    case("restless tip", |node, chains| blocks(node, restless(chains)), Restless(12)),
+    of_blocks("falls silent in a block", |node, _| blocks(node, Fault::SilentBody), SILENT),
+    of_blocks("restless tip", |node, chains| blocks(node, restless(chains)), Restless(12)),
     case(
         "hashes that change between two calls",
         |node, chains| node.fault(Rule::on("getblockhash"), restless(chains)),
@@ -158,18 +185,14 @@ const CASES: &[Case] = &[
     case("refuses connections", |node, _| node.refuse(), Passes("no answer from a node", 0)),
     case("closes at once", |node, _| all(node, Fault::Close), CLOSED),
     case("closes in the head", |node, _| all(node, Fault::CloseInHead), CLOSED),
-    case("closes in a block", |node, _| blocks(node, Fault::CloseInBody), CLOSED),
+    of_blocks("closes in a block", |node, _| blocks(node, Fault::CloseInBody), CLOSED),
     case("half a block", |node, _| blocks(node, Fault::HalfBody), CLOSED),
-    case(
+    of_blocks(
         "answers in small pieces",
         |node, _| all(node, Fault::Drip(1_000, Duration::from_millis(2))),
         Harmless(20),
     ),
-    case(
-        "fails now and then",
-        |node, _| node.fault(Rule::on("getblock").times(1), Fault::Close),
-        Harmless(1),
-    ),
+    of_blocks("fails now and then", |node, _| node.fault(Rule::blocks().times(1), Fault::Close), Harmless(1)),
     case(
         "work queue",
         |node, _| all(node, Fault::Http(503, "Work queue depth exceeded")),
@@ -181,24 +204,25 @@ const CASES: &[Case] = &[
         fault: |node, _| all(node, Fault::Page),
         early: Some(Stops(FOREIGN)),
         late: Passes(FOREIGN, 3),
+        interfaces: &[Rpc, Rest],
     },
     case("another coin", |node, _| another_coin(node), Stops("follows another chain")),
-    case(
+    of_blocks(
         "pruned",
         |node, chains| message(node, chains, Fault::Rpc(-1, "Block not available (pruned data)")),
         Stops("use a node that does not prune"),
     ),
-    case(
+    of_blocks(
         "not on its disk",
         |node, chains| message(node, chains, Fault::Rpc(-1, "Block not found on disk")),
         Passes("restart it with -reindex", 3),
     ),
-    case(
+    of_blocks(
         "another block",
         |node, chains| message(node, chains, Fault::block(&serialize(&chains.good[chains.message - 1]))),
         Stops("hashes to"),
     ),
-    case(
+    of_blocks(
         "another block, once",
         |node, chains| {
             let other = Fault::block(&serialize(&chains.good[chains.message - 1]));
@@ -206,22 +230,22 @@ const CASES: &[Case] = &[
         },
         Harmless(1),
     ),
-    case(
+    of_blocks(
         "another transaction",
         |node, chains| message(node, chains, chains.changed(|block| block.txdata[0].version.0 ^= 1)),
         Stops("do not match the Merkle root"),
     ),
-    case(
+    of_blocks(
         "a bit of a message",
         |node, chains| message(node, chains, chains.changed(flip_witness)),
         Stops("witnesses do not match the commitment"),
     ),
-    case(
+    of_blocks(
         "no witnesses",
         |node, chains| message(node, chains, chains.changed(strip_witnesses)),
         Stops("came without its witnesses"),
     ),
-    case(
+    of_blocks(
         "a block cut short",
         |node, chains| {
             let bytes = serialize(chains.block());
@@ -229,14 +253,14 @@ const CASES: &[Case] = &[
         },
         Stops("does not decode"),
     ),
-    case(
+    of_blocks(
         "bytes after the block",
         |node, chains| {
             message(node, chains, Fault::block(&[&serialize(chains.block())[..], &[0]].concat()));
         },
         Stops("1 bytes after the last transaction"),
     ),
-    case(
+    of_blocks(
         "no hex",
         |node, chains| message(node, chains, Fault::Result("block".into())),
         Stops("too few for a header"),
@@ -261,23 +285,47 @@ const CASES: &[Case] = &[
         },
         early: None,
         late: Harmless(4),
+        interfaces: &[Rpc],
     },
-    case(
+    of_blocks(
         "a branch that wins and loses while blocks are read",
         |node, chains| {
-            switch(node, "getblock", &chains.other);
-            switch(node, "getblock", &chains.good);
+            switch(node, Rule::blocks(), &chains.other);
+            switch(node, Rule::blocks(), &chains.good);
         },
         Restless(2),
     ),
     case(
         "a branch that wins between the hashes and the blocks",
         |node, chains| {
-            switch(node, "getblockhash", &chains.other);
-            switch(node, "getbestblockhash", &chains.good);
+            switch(node, Rule::on("getblockhash"), &chains.other);
+            switch(node, Rule::on("getbestblockhash"), &chains.good);
         },
         Restless(1),
     ),
+    Case {
+        name: "REST is switched off",
+        fault: |node, _| node.change(|state| state.rest = false),
+        // From the start, it is as if it had never been on.
+        early: Some(Harmless(0)),
+        late: Falls("HTTP 404"),
+        interfaces: &[Rest],
+    },
+    of_rest("REST has no room", |node, _| over_rest(node, Fault::Http(503, "Work queue")), Falls("HTTP 503")),
+    of_rest("REST closes in a block", |node, _| over_rest(node, Fault::CloseInBody), Falls("disconnected")),
+    of_rest(
+        "REST has another block",
+        |node, chains| over_rest(node, Fault::block(&serialize(&chains.good[1]))),
+        Falls("not what was asked for"),
+    ),
+    of_rest(
+        "REST fails now and then",
+        |node, _| node.fault(Rule::on("rest/block").times(1), Fault::Http(503, "Work queue")),
+        Harmless(1),
+    ),
+    of_rest("REST in chunks", |node, _| over_rest(node, Fault::Chunked(100)), Harmless(NEWS as u32)),
+    // As many bytes as the answer says that there are: only what reads the block can see it.
+    of_rest("REST has half a block", |node, _| over_rest(node, Fault::HalfBody), Stops("does not decode")),
 ];
 
 /// What is the same for all cases.
@@ -333,10 +381,46 @@ fn warnings(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains("WARN")).collect()
 }
 
+/// A trial of a case: when the fault comes, and over which interface blocks come then.
+#[derive(Clone, Copy)]
+struct Trial {
+    case: &'static Case,
+    outcome: Outcome,
+    late: bool,
+    interface: Interface,
+}
+
+impl Trial {
+    /// All trials, those first that take long.
+    fn all() -> Vec<Trial> {
+        let mut all = Vec::new();
+        for case in CASES {
+            let outcomes = [(case.early, false), (Some(case.late), true)];
+            for &interface in case.interfaces {
+                let trials = outcomes.into_iter().filter_map(|(outcome, late)| Some((outcome?, late)));
+                all.extend(trials.map(|(outcome, late)| Trial { case, outcome, late, interface }));
+            }
+        }
+        all
+    }
+
+    fn name(&self) -> String {
+        let Trial { case, late, interface, .. } = self;
+        format!("{} over {interface:?}: {}", if *late { "run" } else { "sync" }, case.name)
+    }
+
+    /// The node, before it goes wrong.
+    fn node(&self, blocks: &[Block]) -> FakeNode {
+        let node = FakeNode::start(blocks);
+        node.change(|state| state.rest = self.interface == Rest);
+        node
+    }
+}
+
 /// A sync that meets the fault from its start.
-fn sync_with(stage: &Stage, case: &Case, outcome: Outcome) {
-    let name = &format!("sync: {}", case.name);
-    let node = FakeNode::start(&stage.chains.good);
+fn sync_with(stage: &Stage, trial: Trial) {
+    let (name, Trial { case, outcome, .. }) = (&trial.name(), trial);
+    let node = trial.node(&stage.chains.good);
     (case.fault)(&node, &stage.chains);
     let log_file = stage.bench.dir.path().join(format!("{name}.log"));
     let log = || std::fs::read_to_string(&log_file).unwrap();
@@ -367,6 +451,11 @@ fn sync_with(stage: &Stage, case: &Case, outcome: Outcome) {
             assert!(node.hits() >= count, "{name}: {} hits", node.hits());
             assert_eq!(warnings(&log()).len(), 0, "{name}: {}", log());
         }
+        Falls(text) => {
+            assert_eq!(wait_for_exit(&mut child), Some(0), "{name}: {}", log());
+            let log = log();
+            assert!(matches!(&warnings(&log)[..], [told] if fell(told, text)), "{name}: {log}");
+        }
         Restless(count) => {
             // It may end in a moment at which nothing seems to be left to do.
             wait(name, || node.hits() >= count || child.try_wait().unwrap().is_some());
@@ -379,11 +468,16 @@ fn sync_with(stage: &Stage, case: &Case, outcome: Outcome) {
     stage.ends_well(name, &node);
 }
 
+/// Whether a line of the log says that REST was given up for this reason.
+fn fell(line: &str, reason: &str) -> bool {
+    line.contains("serves no longer") && line.contains(reason)
+}
+
 /// A server that follows when the fault comes, and with it new blocks.
-fn run_with(stage: &Stage, case: &Case, outcome: Outcome) {
-    let name = &format!("run: {}", case.name);
+fn run_with(stage: &Stage, trial: Trial) {
+    let (name, Trial { case, outcome, .. }) = (&trial.name(), trial);
     let chains = &stage.chains;
-    let node = FakeNode::start(&chains.good[..chains.good.len() - NEWS]);
+    let node = trial.node(&chains.good[..chains.good.len() - NEWS]);
     let server = Server::start(stage.bench.command("run", name, &args(&node)));
     server.wait_for_tip(&node.change(|state| state.tip()).to_string());
     (case.fault)(&node, chains);
@@ -414,6 +508,12 @@ fn run_with(stage: &Stage, case: &Case, outcome: Outcome) {
             node.wait_for_hits(count);
             assert_eq!(server.logged("WARN").len(), 0, "{name}: {:?}", server.logged(""));
         }
+        Falls(text) => {
+            server.wait_for_tip(&chains.good[chains.good.len() - 1].block_hash().to_string());
+            wait(name, || !server.logged("WARN").is_empty());
+            let told = server.logged("WARN");
+            assert!(matches!(&told[..], [told] if fell(told, text)), "{name}: {:?}", server.logged(""));
+        }
         Restless(count) => {
             // It may come to rest, on either chain.
             let tip = || node.change(|state| state.tip()).to_string();
@@ -436,16 +536,8 @@ fn run_with(stage: &Stage, case: &Case, outcome: Outcome) {
 #[test]
 fn every_fault_of_a_node_is_waited_out_or_told_and_no_wrong_block_is_applied() {
     let stage = Stage::new();
-    let early = CASES.iter().filter_map(|case| Some((case, case.early?, false)));
-    let late = CASES.iter().map(|case| (case, case.late, true));
-    let mut all: Vec<(&Case, Outcome, bool)> = early.chain(late).collect();
-    all.sort_by_key(|(case, ..)| CASES.iter().position(|other| other.name == case.name));
-    for_all(
-        &all,
-        |(case, _, late)| format!("{}: {}", if *late { "run" } else { "sync" }, case.name),
-        |(case, outcome, late)| match late {
-            false => sync_with(&stage, case, *outcome),
-            true => run_with(&stage, case, *outcome),
-        },
-    );
+    for_all(&Trial::all(), Trial::name, |trial| match trial.late {
+        false => sync_with(&stage, *trial),
+        true => run_with(&stage, *trial),
+    });
 }

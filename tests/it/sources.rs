@@ -1,4 +1,4 @@
-//! One chain from three sources: the state is the same, however the blocks arrive.
+//! One chain from files, RPC, REST, and a node with its files: the state is the same, however the blocks arrive.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn sync_in_process(bench: &Bench, name: &str, source: Box<dyn Source>, threads: 
 }
 
 #[test]
-fn files_rpc_and_both_give_the_same_state_at_every_height() {
+fn files_rpc_rest_and_both_give_the_same_state_at_every_height() {
     let bench = fixture_bench();
     let blocks_dir = fixture("blocks").display().to_string();
     let summary = bench.sync("files", &["--blocks-dir".into(), blocks_dir]);
@@ -37,10 +37,12 @@ fn files_rpc_and_both_give_the_same_state_at_every_height() {
     );
 
     let node = NodeOptions::new().blocks_from(fixture("blocks")).start();
+    let with_rest = NodeOptions::new().blocks_from(fixture("blocks")).arg("-rest").start();
     let rpc = node_args(&node.rpc_url(), &node.cookie_file());
+    let rest = node_args(&with_rest.rpc_url(), &with_rest.cookie_file());
     let both =
         [&["--bitcoin-dir".to_owned(), node.data_dir().display().to_string()], rpc.as_slice()].concat();
-    for (source, args) in [("rpc", &rpc), ("both", &both)] {
+    for (source, args) in [("rpc", &rpc), ("rest", &rest), ("both", &both)] {
         for threads in ["1", "4"] {
             let name = format!("{source}-{threads}");
             bench.sync(&name, &[args.as_slice(), &["--threads".into(), threads.into()]].concat());
@@ -48,12 +50,17 @@ fn files_rpc_and_both_give_the_same_state_at_every_height() {
         }
     }
 
-    let config =
-        NodeConfig { url: node.rpc_url(), auth: Auth::Cookie(node.cookie_file()), network: Network::Regtest };
+    let config_of = |node: &btkn_testkit::Node| NodeConfig {
+        url: node.rpc_url(),
+        auth: Auth::Cookie(node.cookie_file()),
+        network: Network::Regtest,
+    };
+    let config = config_of(&node);
     for batch in [1, 7] {
-        let sources: [(&str, Box<dyn Source>); 3] = [
+        let sources: [(&str, Box<dyn Source>); 4] = [
             ("files", Box::new(BlockFiles::open(&fixture("blocks"), Network::Regtest).unwrap())),
             ("rpc", Box::new(Node::new(config.clone()).unwrap())),
+            ("rest", Box::new(Node::new(config_of(&with_rest)).unwrap())),
             ("both", Box::new(NodeWithFiles::open(node.data_dir(), config.clone()).unwrap())),
         ];
         for (source, open) in sources {
@@ -61,6 +68,19 @@ fn files_rpc_and_both_give_the_same_state_at_every_height() {
             sync_in_process(&bench, &name, open, 2, batch);
             assert_eq!((bench.events(&name), bench.dump(&name)), expected, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_node_says_at_the_start_over_which_interface_blocks_come() {
+    let bench = fixture_bench();
+    for (arg, text) in [("-rest=0", "rest=1 in its bitcoin.conf"), ("-rest=1", "blocks come over REST")] {
+        let node = NodeOptions::new().blocks_from(fixture("blocks")).arg(arg).start();
+        let args = node_args(&node.rpc_url(), &node.cookie_file());
+        let output = bench.command("sync", arg, &args).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let told = log.lines().filter(|line| line.contains("blocks come over")).collect::<Vec<_>>();
+        assert!(output.status.success() && matches!(told[..], [one] if one.contains(text)), "{arg}: {log}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node over RPC.
+//! A node over RPC and REST.
 
 use std::net::TcpListener;
 use std::thread;
@@ -21,6 +21,13 @@ struct Pair {
 }
 
 impl Pair {
+    /// A pair whose node serves REST.
+    fn with_rest() -> Self {
+        let pair = Pair::new();
+        pair.fake.change(|state| state.rest = true);
+        pair
+    }
+
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cookie = dir.path().join(".cookie");
@@ -38,11 +45,22 @@ fn client(url: &str, auth: Auth, network: Network) -> Node {
 
 #[test]
 fn chain_and_blocks() {
-    let Pair { fake: _fake, mut node, blocks, _dir, .. } = Pair::new();
-    let all = ids(&blocks);
+    for (pair, interface) in [(Pair::new(), "RPC"), (Pair::with_rest(), "REST")] {
+        let over_rest = interface == "REST";
+        let Pair { fake, mut node, blocks, _dir, .. } = pair;
+        chain_and_blocks_of(&mut node, &blocks, interface);
+        assert_eq!(fake.calls("rest/block") > 0, over_rest);
+        assert_eq!(fake.calls("getblock") > 1, !over_rest);
+    }
+}
+
+fn chain_and_blocks_of(node: &mut Node, blocks: &[Block], interface: &str) {
+    let all = ids(blocks);
     assert_eq!(node.hashes(Height(0), 10).unwrap(), [], "before anything is known of the chain");
     assert_eq!(node.refresh().unwrap(), all[5]);
-    assert!(node.describe().starts_with("Bitcoin Core 28.1.0 at http://127.0.0.1:"), "{}", node.describe());
+    let shown = node.describe();
+    assert!(shown.starts_with("Bitcoin Core 28.1.0 at http://127.0.0.1:"), "{shown}");
+    assert!(shown.ends_with(&format!("({interface})")), "{shown}");
     let hashes: Vec<_> = all.iter().map(|id| id.hash).collect();
     assert_eq!(node.hashes(Height(0), 100).unwrap(), hashes);
     assert_eq!(node.hashes(Height(2), 3).unwrap(), hashes[2..5]);
@@ -52,7 +70,7 @@ fn chain_and_blocks() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut buf = vec![1; 10_000];
-                for (id, block) in all.iter().zip(&blocks) {
+                for (id, block) in all.iter().zip(blocks) {
                     node.fetch(*id, &mut buf).unwrap();
                     assert_eq!(buf, encode::serialize(block));
                 }
@@ -139,6 +157,71 @@ fn an_answer_in_small_pieces_is_put_together() {
     let mut buf = Vec::new();
     node.fetch(ids(&blocks)[4], &mut buf).unwrap();
     assert_eq!(buf, encode::serialize(&blocks[4]));
+}
+
+#[test]
+fn what_rest_does_not_deliver_comes_over_rpc() {
+    let junk = || Fault::block(&[7; 500]);
+    let endless = || Fault::block(&vec![0; 4_000_001]);
+    let once = || Rule::on("rest/block").times(1);
+    let blocks = || Rule::on("rest/block");
+    // Fault, whether REST serves afterwards.
+    let cases = [
+        ("small pieces", blocks(), Fault::Drip(7, Duration::from_millis(1)), true),
+        ("chunks", blocks(), Fault::Chunked(50), true),
+        ("closes", blocks(), Fault::Close, false),
+        ("closes once", once(), Fault::Close, true),
+        ("closes in the head", blocks(), Fault::CloseInHead, false),
+        ("closes in the body", blocks(), Fault::CloseInBody, false),
+        ("closes in the body once", once(), Fault::CloseInBody, true),
+        ("not found", blocks(), Fault::Http(404, "Not found"), false),
+        ("not found once", once(), Fault::Http(404, "Not found"), true),
+        ("forbidden", blocks(), Fault::Http(403, ""), false),
+        ("busy", blocks(), Fault::Http(503, "Work queue depth exceeded"), false),
+        ("busy once", once(), Fault::Http(503, "Work queue depth exceeded"), true),
+        ("web page", blocks(), Fault::Page, false),
+        ("moved", blocks(), Fault::Http(302, ""), false),
+        ("another block", blocks(), junk(), false),
+        ("another block once", once(), junk(), true),
+        ("too short for a header", blocks(), Fault::block(&[0; 79]), false),
+        ("too long for a block", blocks(), endless(), false),
+        ("switched off", blocks(), Fault::change(|state| state.rest = false), false),
+    ];
+    for (name, rule, fault, serves) in cases {
+        let Pair { fake, mut node, blocks, _dir, .. } = Pair::with_rest();
+        node.refresh().unwrap();
+        fake.fault(rule, fault);
+        let mut buf = vec![1; 3];
+        for index in [4, 2] {
+            node.fetch(ids(&blocks)[index], &mut buf).unwrap();
+            assert_eq!(buf, encode::serialize(&blocks[index]), "{name}");
+        }
+        assert!(fake.hits() > 0, "{name}");
+        assert_eq!(node.describe().ends_with("(REST)"), serves, "{name}");
+        // Where RPC does not deliver either, it says why.
+        fake.lift();
+        fake.fault(Rule::blocks(), Fault::Rpc(-1, "Block not available (pruned data)"));
+        let (kind, text) = told(node.fetch(ids(&blocks)[3], &mut buf).unwrap_err());
+        assert!(kind == "fatal" && text.contains("has pruned block 3"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn rest_that_answers_no_probe_is_not_used() {
+    for fault in
+        [Fault::Http(404, ""), Fault::Http(403, ""), Fault::Page, Fault::block(&[0; 80]), Fault::Close]
+    {
+        let Pair { fake, mut node, _dir, .. } = Pair::with_rest();
+        fake.fault(Rule::on("rest/headers"), fault.clone());
+        node.refresh().unwrap();
+        assert!(node.describe().ends_with("(RPC)"), "{fault:?}");
+        // A node that was away may come back with REST.
+        fake.lift();
+        fake.fault(Rule::all().times(2), Fault::Close);
+        assert!(node.refresh().is_err());
+        node.refresh().unwrap();
+        assert!(node.describe().ends_with("(REST)"), "{fault:?}");
+    }
 }
 
 #[test]
