@@ -41,6 +41,24 @@ pub enum List {
     Chunks = 8,
     /// Evidence of equivocation.
     Equivocations = 9,
+    /// Tokens by ticker or name.
+    TokenNames = 10,
+    /// Tokens of an issuer.
+    IssuerTokens = 11,
+    /// Holders of a token by amount.
+    HoldersByAmount = 12,
+    /// Exits of an owner.
+    OwnerExits = 13,
+    /// Exits of a token.
+    TokenExits = 14,
+    /// Exits of an entity.
+    EntityExits = 15,
+    /// Exits in a state.
+    StateExits = 16,
+    /// Exits by the block that will mature them.
+    Maturing = 17,
+    /// What happened to the TTXOs of an owner.
+    Activities = 18,
 }
 
 /// Writes a cursor.

@@ -5,6 +5,7 @@ use serde::de::value::{Error, StrDeserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::ledger::keys::ExitKind;
 use crate::ledger::reasons::{ExitReason, FailReason};
 use crate::ledger::records::{ExitState, SnapshotState};
 use crate::protocol::manifest::SnapshotKind;
@@ -127,6 +128,18 @@ pub fn exit_state(state: ExitState) -> (ExitStateName, Option<ExitReason>) {
         ExitState::Revoked => (ExitStateName::Revoked, None),
         ExitState::Claimed => (ExitStateName::Claimed, None),
         ExitState::Invalid(reason) => (ExitStateName::Invalid, Some(reason)),
+    }
+}
+
+/// The kind of state that a name stands for.
+pub fn exit_kind(name: ExitStateName) -> ExitKind {
+    match name {
+        ExitStateName::Unresolved => ExitKind::Unresolved,
+        ExitStateName::Pending => ExitKind::Pending,
+        ExitStateName::Matured => ExitKind::Matured,
+        ExitStateName::Revoked => ExitKind::Revoked,
+        ExitStateName::Claimed => ExitKind::Claimed,
+        ExitStateName::Invalid => ExitKind::Invalid,
     }
 }
 

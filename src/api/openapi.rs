@@ -246,7 +246,8 @@ fn show(path: &str, operation: &mut Value, example: &Example, answer: Option<&Va
         in_path.filter_map(|(name, value)| Some((name.strip_prefix('{')?.strip_suffix('}')?, value)));
     let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
     let values: BTreeMap<&str, &str> = in_path.chain(in_query).collect();
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         let Some(text) = parameter["name"].as_str().and_then(|name| values.get(name)) else { continue };
         let is_number = parameter["schema"]["type"] == "integer";
         let number = text.parse::<u64>().ok().filter(|_| is_number).map(Value::from);

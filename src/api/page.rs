@@ -23,6 +23,18 @@ pub struct Page<R> {
     pub next_cursor: Option<String>,
 }
 
+impl<R> Page<R> {
+    /// A list that has no rows.
+    pub fn empty() -> Self {
+        Page { rows: Vec::new(), next_cursor: None }
+    }
+
+    /// The same page of other rows.
+    pub fn map<S>(self, change: impl FnMut(R) -> S) -> Page<S> {
+        Page { rows: self.rows.into_iter().map(change).collect(), next_cursor: self.next_cursor }
+    }
+}
+
 /// A list at one block, about to be read.
 #[derive(Debug)]
 pub struct Pager<K> {

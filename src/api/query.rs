@@ -112,6 +112,14 @@ impl Params {
         Ok(LimitRequest { limit })
     }
 
+    /// Takes out a parameter that is a height.
+    pub fn height(&mut self, name: &str) -> Result<Option<Height>, ApiError> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let message = || format!("{name} must be a number from 0 to {}", u32::MAX);
+        let height = parse::number(&text).map(Height);
+        height.map(Some).ok_or_else(|| ApiError::new(Code::BadParameter, message()))
+    }
+
     /// Takes out a parameter that is `true` or `false`; false if left out.
     pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         match self.take(name).as_deref() {
@@ -131,7 +139,7 @@ impl Params {
 
     /// Ends the parsing: takes what every read may have, and refuses the rest.
     pub fn finish(mut self) -> Result<Ask, ApiError> {
-        let height = self.take("height").map(|text| parse_height(&text)).transpose()?;
+        let height = self.height("height")?;
         let block = self.take("block").map(|text| parse::hash(&text)).transpose()?;
         if height.is_some() && block.is_some() {
             let message = "height and block name the same thing: give one of them";
@@ -153,11 +161,6 @@ impl Params {
             None => Ok(()),
         }
     }
-}
-
-fn parse_height(text: &str) -> Result<Height, ApiError> {
-    let height = parse::number(text).map(Height);
-    height.ok_or_else(|| ApiError::new(Code::BadParameter, "height must be a number from 0 to 4294967295"))
 }
 
 /// Whether `accept-encoding` names gzip, and not only to refuse it.

@@ -9,6 +9,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::endpoints::HolderOrder;
+use super::names::ExitStateName;
 use crate::ledger::reasons::{ExitReason, FailReason};
 use crate::ledger::records::Counter;
 use crate::protocol::{
@@ -33,6 +35,8 @@ pub fn of_parameters() -> Vec<(String, RefOr<Schema>)> {
         one::<BlockHash>(),
         one::<PubKey>(),
         one::<ManifestId>(),
+        one::<ExitStateName>(),
+        one::<HolderOrder>(),
     ]
 }
 

@@ -6,20 +6,21 @@ use bitcoin::{OutPoint, Txid};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::exit_filter::{self, ExitsOf};
 use crate::api::app::App;
 use crate::api::cursor::List;
 use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, ExitStateName, OwnerSignature};
-use crate::api::page::{Page, Pager, table_page};
+use crate::api::page::{Page, table_page};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
 use crate::api::reader::{Reader, TokenNames};
 use crate::api::schemas;
 use crate::api::types::{Answer, BlockPlace, EntityName, Holding, Spend};
-use crate::ledger::keys::{EntityIndex, ExitId, KeyPart, L1OutPoint, Place};
+use crate::ledger::keys::{ExitId, KeyPart, L1OutPoint};
 use crate::ledger::reasons::ExitReason;
 use crate::ledger::records::ExitRecord;
-use crate::ledger::tables::{self, ExitOrder, ExitsByOutput, ExitsByTtxo, Ttxos, Withdrawals};
+use crate::ledger::tables::{self, ExitsByOutput, Ttxos};
 use crate::ledger::view::{ReadError, View};
 use crate::protocol::{Height, SparkOutPoint};
 
@@ -78,27 +79,57 @@ pub struct Exit {
 
 /// Exits
 ///
-/// All exits of followed entities, in the order of the chain. With `ttxo`, only those that name it, by entity,
-/// then in the order of the chain.
+/// All exits of followed entities, in the order of the chain; or those of one TTXO, owner, token or entity, or
+/// those that a block will mature. Those of an owner, a token or an entity, and those of a state, are ordered by
+/// state (unresolved, pending, matured, revoked, claimed, invalid), then as in the chain; exits of a TTXO, and
+/// of a state alone, by entity first. An exit has an owner and a token once it was judged.
 #[utoipa::path(
     get,
     path = "/v1/exits",
     tag = "exits",
+    params(ExitsOf, PageRequest, Ask),
+    responses((status = 200, description = "A page of the list", body = Answer<Exits>)),
+    extensions(
+        ("x-errors" = json!(["bad_ttxo", "bad_owner", "bad_token", "entity_not_found", "bad_parameter"])),
+        ("x-example" = json!("/v1/exits?state=matured&limit=2")),
+    ),
+)]
+pub async fn exits(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
+    let page = params.page()?;
+    let of = ExitsOf::take(&app, &mut params)?;
+    app.state(params.finish()?, move |reader| reader.exits_of(&of, &page)).await
+}
+
+/// Exits of an owner
+///
+/// By state (unresolved ones have no owner yet), then in the order of the chain.
+#[utoipa::path(
+    get,
+    path = "/v1/owners/{owner}/exits",
+    tag = "owners",
     params(
-        ("ttxo" = Option<schemas::TtxoParam>, Query, description = "Only exits of this TTXO"),
+        ("owner" = schemas::OwnerParam, Path, description = "Public key or Spark address"),
+        ("state" = Option<ExitStateName>, Query, description = "Only exits in this state"),
         PageRequest,
         Ask,
     ),
     responses((status = 200, description = "A page of the list", body = Answer<Exits>)),
-    extensions(("x-errors" = json!(["bad_ttxo"])), ("x-example" = json!("/v1/exits?limit=2"))),
+    extensions(
+        ("x-errors" = json!(["bad_owner"])),
+        ("x-example" = json!(
+            "/v1/owners/0356bfba743a7a6e85cabdcf9d7e88d10010ed9a22aa01c78061d8fdcfdf874ce8/exits?limit=1"
+        )),
+    ),
 )]
-pub async fn exits(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
-    let page = params.page()?;
-    if let Some(ttxo) = params.take("ttxo") {
-        let ttxo = parse::ttxo(&ttxo)?;
-        return app.state(params.finish()?, move |reader| reader.exits_of_ttxo(ttxo, &page)).await;
-    }
-    app.state(params.finish()?, move |reader| reader.exits(&page)).await
+pub async fn owner_exits(
+    State(app): State<App>,
+    Path(owner): Path<String>,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let (owner, page) = (parse::owner(&app, &owner)?, params.page()?);
+    let state = exit_filter::take_state(&mut params)?;
+    let of = ExitsOf { owner: Some(owner), state, ..ExitsOf::default() };
+    app.state(params.finish()?, move |reader| reader.exits_of(&of, &page)).await
 }
 
 /// Exits whose bond is in an L1 output
@@ -131,55 +162,6 @@ pub async fn exits_of_output(
 }
 
 impl<V: View> Reader<'_, V> {
-    fn exits(&self, page: &PageRequest) -> Result<Exits, ApiError> {
-        let range = (&ExitOrder::LOWEST, &ExitOrder::HIGHEST);
-        let pager = Pager::open(&self.tip, List::Exits, range, page)?;
-        let (first, first_record) = pager.from;
-        let announcements = self.view.scan::<Withdrawals>(&first, &Place::HIGHEST);
-        let rows = announcements.flat_map(|announcement| {
-            let (rows, error) = match announcement {
-                Ok((place, withdrawal)) => {
-                    let from = if place == first { first_record } else { 0 };
-                    let rows = (from..withdrawal.records).map(move |record| {
-                        let id = ExitId { txid: withdrawal.txid.into(), output: place.index, record };
-                        Ok(((place, record), id))
-                    });
-                    (Some(rows), None)
-                }
-                Err(error) => (None, Some(Err(error))),
-            };
-            rows.into_iter().flatten().chain(error)
-        });
-        self.exit_rows(pager.collect(rows)?)
-    }
-
-    fn exits_of_ttxo(&self, ttxo: SparkOutPoint, page: &PageRequest) -> Result<Exits, ApiError> {
-        let key = |entity, order| (entity, ttxo, order);
-        let range =
-            (&key(EntityIndex::LOWEST, ExitOrder::LOWEST), &key(EntityIndex::HIGHEST, ExitOrder::HIGHEST));
-        let pager = Pager::open(&self.tip, List::TtxoExits, range, page)?;
-        let (first_entity, named, first_order) = pager.from;
-        if named != ttxo {
-            return Err(ApiError::new(Code::BadCursor, "this cursor comes from the exits of another TTXO"));
-        }
-        let entities =
-            self.entities.iter().map(|(entity, _)| entity).filter(|entity| *entity >= first_entity);
-        let rows = entities.flat_map(|entity| {
-            let order = if entity == first_entity { first_order } else { ExitOrder::LOWEST };
-            let rows = self.view.scan::<ExitsByTtxo>(&key(entity, order), &key(entity, ExitOrder::HIGHEST));
-            rows.map(|row| {
-                let (key, _) = row?;
-                let (place, record) = key.2;
-                let withdrawal = self.view.expect::<Withdrawals>(&place)?;
-                Ok::<_, ReadError>((
-                    key,
-                    ExitId { txid: withdrawal.txid.into(), output: place.index, record },
-                ))
-            })
-        });
-        self.exit_rows(pager.collect(rows)?)
-    }
-
     fn exits_of_output(&self, output: OutPoint, page: &PageRequest) -> Result<Exits, ApiError> {
         let output = L1OutPoint::from(output);
         let range = (&(output, u32::LOWEST, u8::LOWEST), &(output, u32::HIGHEST, u8::HIGHEST));
@@ -194,7 +176,8 @@ impl<V: View> Reader<'_, V> {
         self.exit_rows(Page { rows: rows.into_iter().map(id).collect(), next_cursor })
     }
 
-    fn exit_rows(&self, page: Page<ExitId>) -> Result<Exits, ApiError> {
+    /// A list of exits from their ids.
+    pub fn exit_rows(&self, page: Page<ExitId>) -> Result<Exits, ApiError> {
         let mut names = TokenNames::new();
         let exits = page.rows.into_iter().map(|id| {
             let record = self.view.expect::<tables::Exits>(&id)?;

@@ -126,7 +126,7 @@ pub async fn manifest(
     responses((status = 200, description = "A page of the list", body = Answer<Chunks>)),
     extensions(
         ("x-errors" = json!(["bad_manifest_id", "snapshot_not_found"])),
-        ("x-example" = json!("/v1/manifests/c5c2600ca0eb1f4b1c61801afe0dbf00ee035fbf80c8555a0414bafc52229a04/chunks")),
+        ("x-example" = json!("/v1/manifests/318eaabb8eff208dd4ba592a7a4c56123a7878f1d51f4689b89adf1c1caca683/chunks?missing=true&height=153&limit=2")),
     ),
 )]
 pub async fn manifest_chunks(

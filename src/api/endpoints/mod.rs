@@ -8,9 +8,11 @@
 //! - `x-example`: a request whose answer, on the chain of `fixtures/regtest`, becomes the example of the path;
 //! - `x-example-body`: the body of that request.
 
+mod activity;
 mod batch;
 mod blocks;
 mod entities;
+mod exit_filter;
 mod exits;
 mod health;
 mod manifests;
@@ -27,6 +29,7 @@ use utoipa_axum::routes;
 use super::{App, metrics, openapi};
 
 pub use status::counters;
+pub use tokens::HolderOrder;
 
 /// Every path of the API.
 pub fn all() -> OpenApiRouter<App> {
@@ -40,6 +43,8 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(tokens::holders))
         .routes(routes!(owners::balances))
         .routes(routes!(owners::owner_ttxos))
+        .routes(routes!(exits::owner_exits))
+        .routes(routes!(activity::activity))
         .routes(routes!(batch::balance_batch))
         .routes(routes!(ttxos::ttxo))
         .routes(routes!(exits::exits))

@@ -1,14 +1,16 @@
 //! `/v1/tokens`, `/v1/tokens/{token}` and its holders
 
+use std::cmp::Reverse;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bitcoin::Txid;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::api::app::App;
 use crate::api::cursor::List;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, LayerName};
 use crate::api::page::{Page, table_page};
 use crate::api::parse;
@@ -16,16 +18,18 @@ use crate::api::query::{Ask, PageRequest, Params};
 use crate::api::reader::{Reader, name_of};
 use crate::api::schemas;
 use crate::api::types::{Answer, BlockPlace, EntityName, Owner, Sums, TokenName};
-use crate::ledger::keys::{EntityIndex, KeyPart};
+use crate::ledger::keys::{EntityIndex, Folded, KeyPart, NameKind};
 use crate::ledger::records::TokenRecord;
-use crate::ledger::tables::{self, Announcements, Balances};
+use crate::ledger::tables::{
+    self, Announcements, Balances, HolderCounts, HoldersByAmount, IssuerTokens, Totals,
+};
 use crate::ledger::view::{ReadError, View};
 use crate::protocol::{Amount, OwnerKey, PubKey, TokenId, address};
 
 /// A list of tokens.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Tokens {
-    /// Ordered by identifier.
+    /// Ordered by identifier; where `ticker` or `name` is given, by that first.
     pub tokens: Vec<Token>,
     /// Continues the list; `null` at its end.
     pub next_cursor: Option<String>,
@@ -43,6 +47,8 @@ pub struct Token {
     /// The announcement on L1 that carries this metadata; `null` where there is none. It proves nothing about
     /// who made it.
     pub announcement: Option<Announcement>,
+    /// Owners with a balance, each counted once.
+    pub holders: u64,
     /// Whether any row of `supply` exceeds the maximum.
     pub over_max_supply: bool,
     /// One row per entity.
@@ -97,6 +103,14 @@ pub struct Supply {
     pub declared: Amount,
     /// What the burn key has available.
     pub burned: Amount,
+    /// On the way to L1: a valid exit stands, pending or matured. A sum above 2^128 - 1 is shown as that.
+    pub exiting: Amount,
+    /// Withdrawn to L1 by its owners.
+    pub claimed: Amount,
+    /// Of exits that were revoked and not reinstated: nobody holds it.
+    pub revoked: Amount,
+    /// Owners with a balance under this entity.
+    pub holders: u64,
     /// Whether the declared total exceeds a known maximum other than 0.
     pub over_max_supply: bool,
 }
@@ -107,7 +121,7 @@ pub struct Holders {
     /// Which token.
     #[serde(flatten)]
     pub token: TokenName,
-    /// Ordered by owner key, then entity.
+    /// Ordered as asked for.
     pub holders: Vec<Holder>,
     /// Continues the list; `null` at its end.
     pub next_cursor: Option<String>,
@@ -124,20 +138,61 @@ pub struct Holder {
     pub sums: Sums,
 }
 
+/// Which tokens. At most one of them.
+#[derive(Clone, Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct TokensOf {
+    /// Only tokens whose ticker begins with this, in upper or lower case.
+    pub ticker: Option<String>,
+    /// Only tokens whose name begins with this, in upper or lower case.
+    pub name: Option<String>,
+    /// Only tokens of this issuer key.
+    pub issuer: Option<PubKey>,
+}
+
+impl TokensOf {
+    fn take(params: &mut Params) -> Result<TokensOf, ApiError> {
+        let (ticker, name) = (params.take("ticker"), params.take("name"));
+        let issuer = params.take("issuer").map(|text| {
+            text.parse()
+                .map_err(|_| ApiError::new(Code::BadParameter, "issuer must be a key of 66 hex digits"))
+        });
+        let issuer: Option<PubKey> = issuer.transpose()?;
+        if [ticker.is_some(), name.is_some(), issuer.is_some()].iter().filter(|given| **given).count() > 1 {
+            let message = "give at most one of ticker, name and issuer";
+            return Err(ApiError::new(Code::BadParameter, message));
+        }
+        Ok(TokensOf { ticker, name, issuer })
+    }
+}
+
+/// How holders are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderOrder {
+    /// By owner key, then entity.
+    #[default]
+    Key,
+    /// By what they hold and have not claimed, the most first.
+    Amount,
+}
+
 /// Tokens
 ///
-/// All tokens that an announcement or an activated snapshot names, by identifier.
+/// All tokens that an announcement or an activated snapshot names, by identifier; or those that are found by
+/// `ticker`, `name` or `issuer`.
 #[utoipa::path(
     get,
     path = "/v1/tokens",
     tag = "tokens",
-    params(PageRequest, Ask),
+    params(TokensOf, PageRequest, Ask),
     responses((status = 200, description = "A page of the list", body = Answer<Tokens>)),
-    extensions(("x-example" = json!("/v1/tokens?limit=2"))),
+    extensions(("x-example" = json!("/v1/tokens?ticker=rs&limit=2"))),
 )]
 pub async fn tokens(State(app): State<App>, mut params: Params) -> Result<Response, ApiError> {
     let page = params.page()?;
-    app.state(params.finish()?, move |reader| reader.tokens(&page)).await
+    let of = TokensOf::take(&mut params)?;
+    app.state(params.finish()?, move |reader| reader.tokens(&of, &page)).await
 }
 
 /// A token
@@ -166,13 +221,15 @@ pub async fn token(
 
 /// Owners of a token
 ///
-/// All owners with a balance, by owner key, then entity.
+/// All owners with a balance, by owner key or by amount; one row for each entity under which they have one.
 #[utoipa::path(
     get,
     path = "/v1/tokens/{token}/holders",
     tag = "tokens",
     params(
         ("token" = schemas::TokenParam, Path, description = "Identifier or bech32m form"),
+        ("order" = Option<HolderOrder>, Query,
+            description = "`key` (unless given): by owner key; `amount`: the greatest first, claimed amounts left out"),
         PageRequest,
         Ask,
     ),
@@ -180,7 +237,7 @@ pub async fn token(
     extensions(
         ("x-errors" = json!(["bad_token", "token_not_found"])),
         ("x-example" = json!(
-            "/v1/tokens/baf744b77d8c4c1343fd40b7a18591a1801cb73d9e9a4573582f3049cb390a74/holders?limit=2"
+            "/v1/tokens/baf744b77d8c4c1343fd40b7a18591a1801cb73d9e9a4573582f3049cb390a74/holders?order=amount&limit=2"
         )),
     ),
 )]
@@ -190,16 +247,46 @@ pub async fn holders(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let (token, page) = (parse::token(&app, &token)?, params.page()?);
-    app.state(params.finish()?, move |reader| reader.holders(token, &page)).await
+    let order = params.take("order").map(|text| {
+        names::parse(&text).ok_or_else(|| ApiError::new(Code::BadParameter, "order must be key or amount"))
+    });
+    let order = order.transpose()?.unwrap_or_default();
+    app.state(params.finish()?, move |reader| reader.holders(token, order, &page)).await
 }
 
 impl<V: View> Reader<'_, V> {
-    fn tokens(&self, page: &PageRequest) -> Result<Tokens, ApiError> {
-        let all = (&TokenId::MIN, &TokenId::MAX);
-        let Page { rows, next_cursor } =
-            table_page::<tables::Tokens>(&self.view, &self.tip, List::Tokens, all, page)?;
-        let tokens = rows.into_iter().map(|(token, record)| self.token_row(token, &record));
-        Ok(Tokens { tokens: tokens.collect::<Result<_, _>>()?, next_cursor })
+    fn tokens(&self, of: &TokensOf, page: &PageRequest) -> Result<Tokens, ApiError> {
+        let Page { rows, next_cursor } = match of {
+            TokensOf { ticker: Some(prefix), .. } => self.token_names(NameKind::Ticker, prefix, page)?,
+            TokensOf { name: Some(prefix), .. } => self.token_names(NameKind::Name, prefix, page)?,
+            TokensOf { issuer: Some(issuer), .. } => {
+                let range = (&(*issuer, TokenId::LOWEST), &(*issuer, TokenId::HIGHEST));
+                let list = List::IssuerTokens;
+                table_page::<IssuerTokens>(&self.view, &self.tip, list, range, page)?
+                    .map(|((_, token), _)| token)
+            }
+            _ => {
+                let all = (&TokenId::MIN, &TokenId::MAX);
+                table_page::<tables::Tokens>(&self.view, &self.tip, List::Tokens, all, page)?
+                    .map(|(token, _)| token)
+            }
+        };
+        let rows =
+            rows.into_iter().map(|token| self.token_row(token, &self.view.expect::<tables::Tokens>(&token)?));
+        Ok(Tokens { tokens: rows.collect::<Result<_, ReadError>>()?, next_cursor })
+    }
+
+    fn token_names(
+        &self,
+        kind: NameKind,
+        prefix: &str,
+        page: &PageRequest,
+    ) -> Result<Page<TokenId>, ApiError> {
+        // What is longer than any name can be is the beginning of none.
+        let Some((first, last)) = Folded::range(prefix) else { return Ok(Page::empty()) };
+        let range = (&(kind, first, TokenId::LOWEST), &(kind, last, TokenId::HIGHEST));
+        let rows = table_page::<tables::TokenNames>(&self.view, &self.tip, List::TokenNames, range, page)?;
+        Ok(rows.map(|((_, _, token), _)| token))
     }
 
     fn one_token(&self, token: TokenId) -> Result<Token, ApiError> {
@@ -207,15 +294,28 @@ impl<V: View> Reader<'_, V> {
         Ok(self.token_row(token, &record)?)
     }
 
-    fn holders(&self, token: TokenId, page: &PageRequest) -> Result<Holders, ApiError> {
+    fn holders(&self, token: TokenId, order: HolderOrder, page: &PageRequest) -> Result<Holders, ApiError> {
         let record = self.known_token(token)?;
-        let range = (
-            &(token, OwnerKey::LOWEST, EntityIndex::LOWEST),
-            &(token, OwnerKey::HIGHEST, EntityIndex::HIGHEST),
-        );
-        let Page { rows, next_cursor } =
-            table_page::<tables::Holders>(&self.view, &self.tip, List::Holders, range, page)?;
-        let holders = rows.into_iter().map(|((_, owner, entity), _)| {
+        let Page { rows, next_cursor } = match order {
+            HolderOrder::Key => {
+                let range = (
+                    &(token, OwnerKey::LOWEST, EntityIndex::LOWEST),
+                    &(token, OwnerKey::HIGHEST, EntityIndex::HIGHEST),
+                );
+                let rows = table_page::<tables::Holders>(&self.view, &self.tip, List::Holders, range, page)?;
+                rows.map(|((_, owner, entity), _)| (owner, entity))
+            }
+            HolderOrder::Amount => {
+                let range = (
+                    &(token, Reverse::LOWEST, OwnerKey::LOWEST, EntityIndex::LOWEST),
+                    &(token, Reverse::HIGHEST, OwnerKey::HIGHEST, EntityIndex::HIGHEST),
+                );
+                let list = List::HoldersByAmount;
+                let rows = table_page::<HoldersByAmount>(&self.view, &self.tip, list, range, page)?;
+                rows.map(|((_, _, owner, entity), _)| (owner, entity))
+            }
+        };
+        let holders = rows.into_iter().map(|(owner, entity)| {
             let balance = self.view.expect::<Balances>(&(owner, token, entity))?;
             Ok(Holder { owner: self.owner(owner), sums: self.sums(entity, balance)? })
         });
@@ -233,10 +333,15 @@ impl<V: View> Reader<'_, V> {
             .map(|(index, entity)| {
                 let declared = self.view.get::<tables::Supply>(&(token, index))?.unwrap_or(Amount::ZERO);
                 let burned = self.view.get::<Balances>(&(PubKey::BURN, token, index))?;
+                let totals = self.view.get::<Totals>(&(token, index))?.unwrap_or_default();
                 Ok(Supply {
                     entity: name_of(entity),
                     declared,
                     burned: burned.unwrap_or_default().available,
+                    exiting: totals.exiting.capped(),
+                    claimed: totals.claimed.capped(),
+                    revoked: totals.revoked.capped(),
+                    holders: totals.holders,
                     over_max_supply: exceeds_maximum(record, declared),
                 })
             })
@@ -245,6 +350,7 @@ impl<V: View> Reader<'_, V> {
             token: self.token_name(token, record),
             metadata: metadata(record),
             announcement: self.announcement(record)?,
+            holders: self.view.get::<HolderCounts>(&token)?.unwrap_or(0),
             over_max_supply: supply.iter().any(|row| row.over_max_supply),
             supply,
         })

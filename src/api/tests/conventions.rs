@@ -72,15 +72,80 @@ async fn a_long_answer_is_compressed_for_who_takes_it_under_a_tag_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_cursor_ends_with_its_block() {
-    let fixture = Fixture::new(BLOCKS);
+async fn a_list_is_that_of_the_block_at_which_it_was_begun() {
+    let whole = Fixture::new(BLOCKS - 1).pages("/v1/exits", "exits", 100).await;
+    let fixture = Fixture::new(BLOCKS - 1);
     let page = fixture.ok("/v1/exits?limit=1").await;
+    let mut rows = page["exits"].as_array().unwrap().clone();
+    fixture.apply(BLOCKS - 1);
+    let mut next = page["next_cursor"].as_str().map(str::to_owned);
+    while let Some(cursor) = next {
+        let reply = fixture.get(&format!("/v1/exits?limit=1&cursor={cursor}")).await;
+        assert_eq!((reply.status, reply.header("btkn-height")), (StatusCode::OK, "117"), "{}", reply.body);
+        assert_eq!(reply.body["as_of"], page["as_of"]);
+        rows.extend_from_slice(reply.body["exits"].as_array().unwrap());
+        next = reply.body["next_cursor"].as_str().map(str::to_owned);
+    }
+    assert_eq!(rows, whole);
     let path = format!("/v1/exits?limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
-    assert_eq!(fixture.get(&path).await.status, StatusCode::OK);
-    let tip = fixture.app.store().tip().unwrap().unwrap();
-    fixture.app.store().undo(tip.height).unwrap();
-    let reply = fixture.get(&path).await;
-    assert_eq!((reply.status, reply.code()), (StatusCode::GONE, "cursor_reorged"));
+    for height in [118, 117] {
+        fixture.app.store().undo(Height(height)).unwrap();
+        let reply = fixture.get(&path).await;
+        let gone = (reply.status, reply.code()) == (StatusCode::GONE, "cursor_reorged");
+        assert_eq!(gone, height == 117, "only the block that the cursor names counts: {}", reply.body);
+    }
+}
+
+#[tokio::test]
+async fn a_read_at_a_height_is_the_read_that_was_made_there() {
+    let paths = ["/v1/tokens", "/v1/exits", "/v1/snapshots", "/v1/entities", "/v1/blocks/111"];
+    let fixture = Fixture::new(BLOCKS);
+    for (blocks, height) in (1..=BLOCKS).zip(111..) {
+        let then = Fixture::new(blocks);
+        for path in paths {
+            let was = then.get(path).await;
+            let hash = was.header("btkn-block-hash");
+            for at in [format!("height={height}"), format!("block={hash}")] {
+                let now = fixture.get(&format!("{path}?{at}")).await;
+                assert_eq!((now.status, &now.body), (StatusCode::OK, &was.body), "{path} at {at}");
+                assert_eq!(
+                    (now.header("btkn-height"), now.header("etag")),
+                    (&*height.to_string(), was.header("etag"))
+                );
+            }
+        }
+    }
+    let (hash, first) = ("ab".repeat(32), fixture.ok("/v1/exits?limit=1&height=116").await);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert_eq!(
+        fixture.ok(&format!("/v1/exits?limit=1&height=116&cursor={cursor}")).await["as_of"]["height"],
+        116
+    );
+    for (status, code, query) in [
+        (404, "block_not_found", "height=119".to_owned()),
+        (404, "block_not_found", "height=110".into()),
+        (404, "block_not_found", format!("block={hash}")),
+        (400, "bad_block", "block=117".into()),
+        (400, "bad_parameter", "height=-1".into()),
+        (400, "bad_parameter", "height=4294967296".into()),
+        (400, "bad_parameter", format!("height=117&block={hash}")),
+        (400, "bad_cursor", format!("height=117&cursor={cursor}")),
+    ] {
+        let reply = fixture.get(&format!("/v1/exits?{query}")).await;
+        assert_eq!((reply.status.as_u16(), reply.code()), (status, code), "{query}: {}", reply.body);
+    }
+}
+
+#[tokio::test]
+async fn answers_about_deep_blocks_may_be_kept_for_ever() {
+    let regtest = super::regtest::Regtest::open();
+    for (query, forever) in
+        [("", false), ("?height=231", false), ("?height=230", true), ("?height=111", true)]
+    {
+        let reply = regtest.get(&format!("/v1/tokens{query}")).await;
+        assert_eq!(reply.header("cache-control").contains("immutable"), forever, "{query}");
+    }
+    assert_eq!(regtest.get("/v1/tokens/00?height=111").await.header("cache-control"), "no-store");
 }
 
 #[tokio::test]
