@@ -121,7 +121,8 @@ pub fn document(answers: &Answers) -> Value {
             show(&operation.path, operation.value, &example, answers.get(&example.operation));
         }
     }
-    write_out(&mut document["components"]["schemas"]);
+    let asked = asked(&document["paths"]);
+    write_out(&mut document["components"]["schemas"], &asked);
     document["components"]["schemas"]["Error"] = error_schema();
     drop_unused(&mut document);
     widen(&mut document);
@@ -289,10 +290,16 @@ fn error_schema() -> Value {
 }
 
 /// Writes every object out: the fields of the parts that it is composed of become its own. All fields of
-/// an object are always there.
-fn write_out(schemas: &mut Value) {
+/// an answer are always there.
+fn write_out(schemas: &mut Value, asked: &BTreeSet<String>) {
     let composed = schemas.clone();
-    for schema in schemas.as_object_mut().into_iter().flatten().map(|(_, schema)| schema) {
+    let answered = schemas.as_object_mut().into_iter().flatten().filter(|(name, _)| !asked.contains(*name));
+    for (_, schema) in answered {
+        for one in schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(fields) = one["properties"].as_object() {
+                one["required"] = fields.keys().cloned().collect();
+            }
+        }
         let fields = fields(schema, &composed);
         if fields.is_empty() {
             continue;
@@ -304,6 +311,13 @@ fn write_out(schemas: &mut Value) {
             schema["description"] = description;
         }
     }
+}
+
+/// What requests consist of: a field of theirs may be left out, if its annotation says so.
+fn asked(paths: &Value) -> BTreeSet<String> {
+    let operations = paths.as_object().into_iter().flatten().flat_map(|(_, item)| item.as_object());
+    let bodies = operations.flatten().map(|(_, operation)| &operation["requestBody"]);
+    bodies.flat_map(references).collect()
 }
 
 fn fields(schema: &Value, schemas: &Value) -> Map<String, Value> {

@@ -11,11 +11,13 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::endpoints::HolderOrder;
 use super::names::ExitStateName;
+use crate::claims::codes::{Outcome, Party, Reason, Verdict};
+use crate::ledger::keys::{ExitId, L1OutPoint};
 use crate::ledger::reasons::{ExitReason, FailReason};
 use crate::ledger::records::Counter;
 use crate::protocol::{
-    Amount, ChunkHash, Height, ManifestId, NodeHash, PubKey, Signature, SparkOutPoint, SparkTxHash,
-    StateHash, TokenId,
+    Amount, ChunkHash, DisplayTxid, Height, ManifestId, NodeHash, PubKey, Signature, SparkOutPoint,
+    SparkTxHash, StateHash, TokenId,
 };
 
 /// Schemas that parameters refer to, which are not collected from their annotations.
@@ -102,6 +104,10 @@ text_schemas! {
         "A token amount in base units, up to 2^128 - 1: a string, because JSON numbers do not hold it.";
     BlockHash, "BlockHash", "^[0-9a-f]{64}$", "A block hash in hex, as Bitcoin Core shows it.";
     Txid, "Txid", "^[0-9a-f]{64}$", "A transaction id in hex, as Bitcoin Core shows it.";
+    DisplayTxid, "Txid", "^[0-9a-f]{64}$", "A transaction id in hex, as Bitcoin Core shows it.";
+    L1OutPoint, "OutPoint", "^[0-9a-f]{64}:(0|[1-9][0-9]{0,9})$", "An L1 output: `<txid>:<vout>`.";
+    ExitId, "ExitId", "^[0-9a-f]{64}:(0|[1-9][0-9]{0,9}):(0|[1-9][0-9]{0,2})$",
+        "An exit: `<txid>:<announcing_vout>:<record>`, as in event lines.";
     TokenParam, "TokenParam",
         "^([0-9a-fA-F]{64}|(btknrt|btknl|btknt|btkns|btkn)1[02-9ac-hj-np-z]{58}|(BTKNRT|BTKNL|BTKNT|BTKNS|BTKN)1[02-9AC-HJ-NP-Z]{58})$",
         "A token: the 64 hex digits of its identifier, or its bech32m form.";
@@ -168,4 +174,10 @@ macro_rules! name_schemas {
 name_schemas! {
     ExitReason, ExitReason::ALL.iter().map(|reason| reason.as_str()), "Why an exit is invalid.";
     FailReason, FailReason::ALL.iter().map(|reason| reason.as_str()), "Why a snapshot failed.";
+    Verdict, Verdict::ALL.iter().map(|verdict| verdict.as_str()), "`honour`: pay. `wait`: not yet. `refuse`: do not pay.";
+    Outcome, Outcome::ALL.iter().map(|outcome| outcome.as_str()),
+        "What a check found. `fail` refuses; `wait`, and a `warn` that was not accepted, hold the verdict back.";
+    Party, Party::ALL.iter().map(|party| party.as_str()), "Who or what can end a wait.";
+    Reason, Reason::ALL.iter().map(|reason| reason.as_str()),
+        "What a check found, and why a verdict is what it is; schema/verdicts.md explains each.";
 }

@@ -7,7 +7,7 @@ use crate::protocol::withdrawal_output::SpendPath;
 use crate::protocol::{Amount, DisplayTxid, Height, ManifestId, OwnerKey, PubKey, SparkOutPoint};
 
 /// A check and what it found.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Finding {
     /// What was checked, and its inputs.
     pub check: Check,
@@ -40,7 +40,7 @@ impl Finding {
 ///
 /// The first nine are the rules of judgement in the order of the rules. After the first that fails, the
 /// ledger looked no further, and neither is there a row for it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Check {
     /// A withdrawal announcement of a followed entity names the output.
@@ -136,11 +136,20 @@ pub enum Check {
         spent_by: Option<ConfirmedSpend>,
     },
     /// The announcement is deep enough in the chain.
-    AnnouncementDepth(Depth),
+    AnnouncementDepth {
+        /// How deep.
+        depth: Depth,
+    },
     /// So is the block that judged the exit: later than the announcement where a snapshot resolved it.
-    JudgementDepth(Depth),
+    JudgementDepth {
+        /// How deep.
+        depth: Depth,
+    },
     /// So is the claim.
-    ClaimDepth(Depth),
+    ClaimDepth {
+        /// How deep.
+        depth: Depth,
+    },
     /// No exit of another entity stands on the same output.
     OtherExits {
         /// Those that do.
@@ -155,7 +164,7 @@ pub enum Check {
         /// Height of its anchor: the block as of which the entity speaks.
         anchor_height: Option<Height>,
     },
-    /// No snapshot of a Spark time before the block of the announcement lacks the TTXO.
+    /// No snapshot that speaks of a time before the block of the announcement lacks the TTXO.
     EarlierSpend {
         /// The first snapshot after the announcement that lacks the TTXO.
         dropped_by: Option<Dropped>,
@@ -191,7 +200,7 @@ pub enum Check {
 }
 
 /// How deep a block is in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Depth {
     /// Its height.
     pub block_height: Height,
@@ -202,7 +211,7 @@ pub struct Depth {
 }
 
 /// A snapshot that declared a TTXO, and its age at the block that the verdict rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct DeclaredBy {
     /// Its sequence.
     pub snapshot_sequence: u64,
@@ -221,7 +230,7 @@ pub struct DeclaredBy {
 }
 
 /// A snapshot that waits for chunks or for its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct PendingSnapshot {
     /// Its sequence.
     pub snapshot_sequence: u64,
@@ -232,7 +241,7 @@ pub struct PendingSnapshot {
 }
 
 /// A snapshot that dropped a TTXO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Dropped {
     /// Its sequence.
     pub snapshot_sequence: u64,
@@ -240,10 +249,12 @@ pub struct Dropped {
     pub block_height: Height,
     /// Its Spark time, Unix milliseconds, as its manifest says.
     pub spark_time_ms: u64,
+    /// Height of its anchor: the block as of which the entity speaks.
+    pub anchor_height: Height,
 }
 
 /// An exit of the same TTXO that was valid before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct EarlierExit {
     /// The exit.
     pub exit_id: ExitId,
@@ -252,7 +263,7 @@ pub struct EarlierExit {
 }
 
 /// A confirmed spend of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct ConfirmedSpend {
     /// The spending transaction.
     pub txid: DisplayTxid,
@@ -263,10 +274,11 @@ pub struct ConfirmedSpend {
 }
 
 /// A spend of the output that is in no block yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct UnconfirmedSpend {
     /// The spending transaction.
     pub txid: DisplayTxid,
     /// `key`: a revocation. `script`: the owner's claim.
+    #[schema(value_type = String)]
     pub path: SpendPath,
 }

@@ -102,6 +102,7 @@ impl<V: View> Claims<'_, V> {
             snapshot_sequence: change.sequence,
             block_height: change.place.height,
             spark_time_ms: record.as_of_ms,
+            anchor_height: record.anchor_height,
         }))
     }
 

@@ -97,7 +97,7 @@ pub struct Assessment {
 }
 
 /// Something that a verdict waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Waiting {
     /// The code of the check that waits.
     pub reason: Reason,
@@ -211,9 +211,9 @@ fn holds(row: &Finding, policy: &Policy) -> bool {
 fn first_height(check: &Check) -> Option<u64> {
     match check {
         Check::Locktime { matures_height, .. } => Some(*matures_height),
-        Check::AnnouncementDepth(depth) | Check::JudgementDepth(depth) | Check::ClaimDepth(depth) => {
-            Some(u64::from(depth.block_height.0) + u64::from(depth.wanted) - 1)
-        }
+        Check::AnnouncementDepth { depth }
+        | Check::JudgementDepth { depth }
+        | Check::ClaimDepth { depth } => Some(u64::from(depth.block_height.0) + u64::from(depth.wanted) - 1),
         _ => None,
     }
 }

@@ -40,12 +40,12 @@ impl<V: View> Claims<'_, V> {
             ExitState::Unresolved => unresolved_rows(exit, mempool, &mut rows),
             _ => self.life_rows(exit, mempool, &mut rows)?,
         }
-        rows.push(self.depth_row(Check::AnnouncementDepth, exit.place.height, policy));
+        rows.push(self.depth_row(|depth| Check::AnnouncementDepth { depth }, exit.place.height, policy));
         if let Some(judged) = exit.judged {
-            rows.push(self.depth_row(Check::JudgementDepth, judged, policy));
+            rows.push(self.depth_row(|depth| Check::JudgementDepth { depth }, judged, policy));
         }
         if let (ExitState::Claimed, Some(spend)) = (exit.state, exit.spend) {
-            rows.push(self.depth_row(Check::ClaimDepth, spend.height, policy));
+            rows.push(self.depth_row(|depth| Check::ClaimDepth { depth }, spend.height, policy));
         }
         let several = (!others.is_empty()).then_some(Reason::SeveralExits);
         rows.push(Finding::new(Check::OtherExits { standing: others }, several));
@@ -187,10 +187,13 @@ impl<V: View> Claims<'_, V> {
         Ok(Finding::new(check, (declared && aware).then_some(Reason::DeclaredAfterExit)))
     }
 
+    /// An entity whose anchor is the block of the announcement, or above it, dropped the TTXO because it left.
     fn earlier_spend_row(&self, exit: &ExitRecord, ttxo: &TtxoRecord) -> Result<Finding, ReadError> {
         let dropped_by = self.dropped_after(exit, ttxo)?;
         let announced_time = self.block_time(exit.place.height)?;
-        let before = dropped_by.is_some_and(|by| by.spark_time_ms / 1000 < u64::from(announced_time));
+        let before = dropped_by.is_some_and(|by| {
+            by.anchor_height < exit.place.height && by.spark_time_ms / 1000 < u64::from(announced_time)
+        });
         let check = Check::EarlierSpend { dropped_by, announced_time };
         Ok(Finding::new(check, before.then_some(Reason::DroppedBeforeExit)))
     }

@@ -59,9 +59,9 @@ pub fn of_check(check: &Check, outcome: Outcome) -> String {
             taken_back(check, outcome)
         }
         Check::Locktime { .. } | Check::Claim { .. } => claim(check, outcome),
-        Check::AnnouncementDepth(depth) => deep("the announcement", depth),
-        Check::JudgementDepth(depth) => deep("the judgement of the exit", depth),
-        Check::ClaimDepth(depth) => deep("the claim", depth),
+        Check::AnnouncementDepth { depth } => deep("the announcement", depth),
+        Check::JudgementDepth { depth } => deep("the judgement of the exit", depth),
+        Check::ClaimDepth { depth } => deep("the claim", depth),
         Check::OwnerSignature { .. } => {
             "the owner's signature in the announcement cannot be verified from L1; it decides nothing".into()
         }

@@ -1,10 +1,14 @@
 //! Every state, every reason, every warning: each is provoked on a chain of its own.
 
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
+
 use super::*;
 use crate::ledger::reasons::ExitReason;
 use crate::ledger::records::TokenRecord;
-use crate::ledger::tables::{Supply, Tokens};
+use crate::ledger::tables::{Blocks, Supply, Tokens};
 use crate::ledger::tests::scenario::*;
+use crate::protocol::manifest::{Manifest, SignedManifest};
 use crate::protocol::token::{Layer, TokenMetadata};
 use crate::protocol::ttxo::Ttxo;
 use crate::protocol::withdrawal_output::SpendPath::{self, Key, Script};
@@ -137,7 +141,7 @@ fn a_snapshot_that_resolved_a_claimed_exit_must_be_as_deep_as_the_claim() {
     let shallow = judge(&chain, place, &wanted(6), None);
     assert_eq!((shallow.verdict, shallow.reason), (Verdict::Wait, Reason::TooFewConfirmations));
     let waiting: Vec<_> = shallow.checks.iter().filter(|row| row.outcome == Outcome::Wait).collect();
-    assert!(matches!(waiting[..], [Finding { check: Check::JudgementDepth(_), .. }]), "{waiting:?}");
+    assert!(matches!(waiting[..], [Finding { check: Check::JudgementDepth { .. }, .. }]), "{waiting:?}");
     let declared_by = match &row(&shallow, |check| matches!(check, Check::Declaration { .. })).check {
         Check::Declaration { declared_by, .. } => declared_by.unwrap(),
         _ => unreachable!(),
@@ -292,8 +296,8 @@ fn two_entities() -> (Chain, Ttxo) {
     let a = ttxo(1, "anna", 10);
     chain.activate(1, &[a]);
     let mut snapshot = chain.full(1, &[a]);
-    let manifest = crate::protocol::manifest::Manifest { entity: key("beta"), ..snapshot.signed.manifest };
-    snapshot.signed = crate::protocol::manifest::SignedManifest::sign(&manifest, &keypair("beta"));
+    let manifest = Manifest { entity: key("beta"), ..snapshot.signed.manifest };
+    snapshot.signed = SignedManifest::sign(&manifest, &keypair("beta"));
     chain.one(Tx::new("beta").snapshot(&snapshot));
     (chain, a)
 }
@@ -364,6 +368,16 @@ fn set_token(chain: &mut Chain, layer: Layer, max_supply: u128) {
     chain.state.put::<Tokens>(token(1), record).unwrap();
 }
 
+/// A snapshot of a long gone Spark time that no longer has the first TTXO, anchored at the tip or elsewhere.
+fn drop_first(chain: &mut Chain, set: &[Ttxo; 3], anchor: Option<(u32, BlockHash)>) {
+    let Snapshot { signed, chunks } = chain.full(6, &set[1..]);
+    let mut manifest = Manifest { as_of_ms: 1, ..signed.manifest };
+    if let Some((height, hash)) = anchor {
+        (manifest.anchor_height, manifest.anchor_hash) = (height.into(), hash.to_byte_array());
+    }
+    chain.one(Tx::new("drop").snapshot(&sign(&manifest, chunks)));
+}
+
 #[test]
 fn a_warning_holds_the_verdict_until_the_issuer_accepts_it() {
     type Step = fn(&mut Chain, &[Ttxo; 3]);
@@ -373,10 +387,8 @@ fn a_warning_holds_the_verdict_until_the_issuer_accepts_it() {
             chain.activate(2, set);
         }),
         (Reason::DroppedBeforeExit, nothing, |chain, set| {
-            let mut snapshot = chain.full(2, &set[1..]);
-            let manifest = crate::protocol::manifest::Manifest { as_of_ms: 1, ..snapshot.signed.manifest };
-            snapshot = sign(&manifest, snapshot.chunks);
-            chain.one(Tx::new("s").snapshot(&snapshot));
+            let anchor = chain.state.expect::<Blocks>(&Height(START)).unwrap().hash;
+            drop_first(chain, set, Some((START, anchor)));
         }),
         (
             Reason::Equivocation,
@@ -405,8 +417,9 @@ fn a_warning_holds_the_verdict_until_the_issuer_accepts_it() {
 
 #[test]
 fn what_looks_like_a_warning_and_is_none() {
-    // A snapshot anchored before the exit still declares it; one after it drops it, as it should; the
-    // maximum supply is met and not exceeded; the entity equivocated about another sequence.
+    // A snapshot anchored before the exit still declares it; one anchored after it drops it, as it should,
+    // whatever its clock says; the maximum supply is met and not exceeded; the entity equivocated about
+    // another sequence.
     let (chain, place) = claimed(
         |chain, set| {
             set_token(chain, Layer::Spark(key("alpha")), 60);
@@ -414,9 +427,7 @@ fn what_looks_like_a_warning_and_is_none() {
             let other = chain.full(5, &set[1..]);
             chain.one(Tx::new("e").manifest(&other));
         },
-        |chain, set| {
-            chain.activate(6, &set[1..]);
-        },
+        |chain, set| drop_first(chain, set, None),
     );
     let honoured = judge(&chain, place, &wanted(1), None);
     assert_eq!((honoured.verdict, honoured.reason), (Verdict::Honour, Reason::Claimed), "{honoured:#?}");

@@ -203,6 +203,14 @@ impl Server {
         (status, response.body_mut().read_json().unwrap())
     }
 
+    /// Status and body of what a request with this JSON is answered.
+    pub fn post(&self, path: &str, json: &str) -> (u16, Value) {
+        let request = self.agent.post(format!("{}{path}", self.url)).content_type("application/json");
+        let mut response = request.send(json).unwrap();
+        let status = response.status().as_u16();
+        (status, response.body_mut().read_json().unwrap())
+    }
+
     /// Waits until the status is as expected; returns it.
     pub fn wait_for(&self, what: &str, happened: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;

@@ -186,7 +186,8 @@ impl<V: View> Reader<'_, V> {
         Ok(Exits { exits: exits.collect::<Result<_, _>>()?, next_cursor: page.next_cursor })
     }
 
-    fn exit_row(&self, id: ExitId, exit: &ExitRecord, names: &mut TokenNames) -> Result<Exit, ReadError> {
+    /// An exit as answers show it.
+    pub fn exit_row(&self, id: ExitId, exit: &ExitRecord, names: &mut TokenNames) -> Result<Exit, ReadError> {
         let ttxo = self.view.get::<Ttxos>(&(exit.entity, exit.ttxo))?;
         let locktime = ttxo.as_ref().map(|ttxo| ttxo.locktime).filter(|_| exit.state.is_valid());
         let holding = ttxo.map(|ttxo| -> Result<_, ReadError> {

@@ -22,6 +22,7 @@ mod snapshots;
 mod status;
 mod tokens;
 mod ttxos;
+mod verdicts;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,6 +50,8 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(ttxos::ttxo))
         .routes(routes!(exits::exits))
         .routes(routes!(exits::exits_of_output))
+        .routes(routes!(verdicts::verdict))
+        .routes(routes!(verdicts::verdict_batch))
         .routes(routes!(snapshots::snapshots))
         .routes(routes!(snapshots::snapshots_of_sequence))
         .routes(routes!(manifests::manifest))

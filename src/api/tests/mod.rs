@@ -8,6 +8,7 @@ mod lists;
 mod operations;
 mod regtest;
 mod schema;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -87,7 +87,9 @@ impl Regtest {
             }
         }
         for exit in self.list("/v1/exits?limit=1000", "exits").await {
-            paths.push(format!("/v1/exits/{}:{}", exit["txid"].as_str().unwrap(), exit["vout"]));
+            let output = format!("{}:{}", exit["txid"].as_str().unwrap(), exit["vout"]);
+            paths.push(format!("/v1/exits/{output}"));
+            paths.push(format!("/v1/exits/{output}/verdict"));
             paths.push(format!("/v1/exits?ttxo={}", exit["ttxo"].as_str().unwrap()));
             if !exit["holding"].is_null() {
                 paths.push(format!("/v1/ttxos/{}", exit["ttxo"].as_str().unwrap()));

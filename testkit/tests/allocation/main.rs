@@ -50,7 +50,7 @@ const LIMITS: &[Limit] = &[
     Limit { corpus: "address", factor: 2, fixed: KIB, measure: text, dense: dense::texts },
     Limit { corpus: "cursor", factor: 2, fixed: KIB, measure: text, dense: dense::texts },
     Limit { corpus: "envelope", factor: 24, fixed: KIB, measure: tapscript, dense: dense::tapscripts },
-    Limit { corpus: "block", factor: 16, fixed: 8 * KIB, measure: block, dense: dense::blocks },
+    Limit { corpus: "block", factor: 16, fixed: 24 * KIB, measure: block, dense: dense::blocks },
     Limit { corpus: "block_file", factor: 4, fixed: 1024 * KIB, measure: block_file, dense: dense::files },
 ];
 
