@@ -9,6 +9,7 @@ pub mod config;
 pub mod kill;
 pub mod ledger;
 pub mod logging;
+pub mod mempool;
 pub mod protocol;
 pub mod scan;
 pub mod selftest;

@@ -18,6 +18,7 @@ use crate::ledger::keys::Only;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::Tip;
 use crate::ledger::view::View;
+use crate::mempool::{self, Contents, Published};
 use crate::protocol::Network;
 use crate::store::{Store, StoreView};
 use crate::sync::status::{Phase, SyncStatus};
@@ -39,6 +40,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     /// What answers rested on when somebody last asked for the last block.
     basis: Arc<Mutex<Option<Arc<Basis>>>>,
+    mempool: Published,
 }
 
 /// What the state is read from.
@@ -47,8 +49,25 @@ pub type StateReader<'a> = Reader<'a, StoreView<'a>>;
 impl App {
     /// An API over a store, which somebody else may be writing to.
     pub fn new(store: Arc<Store>, sync: watch::Receiver<SyncStatus>, limits: Limits) -> Self {
-        let reads = Arc::new(Semaphore::new(limits.reads));
-        App { store, sync, reads, limits, metrics: Arc::new(Metrics::new()), basis: Arc::default() }
+        App {
+            store,
+            sync,
+            reads: Arc::new(Semaphore::new(limits.reads)),
+            limits,
+            metrics: Arc::new(Metrics::new()),
+            basis: Arc::default(),
+            mempool: mempool::unavailable("this server asks no node"),
+        }
+    }
+
+    /// The same with a mempool to show.
+    pub fn with_mempool(self, mempool: Published) -> Self {
+        App { mempool, ..self }
+    }
+
+    /// What is known of the mempool.
+    pub fn mempool(&self) -> Arc<Contents> {
+        self.mempool.borrow().clone()
     }
 
     /// The network whose addresses are read and written.
@@ -59,6 +78,11 @@ impl App {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The store, for whoever reads it later.
+    pub fn shared_store(&self) -> Arc<Store> {
+        Arc::clone(&self.store)
     }
 
     /// The limits.

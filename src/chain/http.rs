@@ -21,8 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take in all once it has begun: a block over a line of 30 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The longest answer in JSON: a block takes two digits a byte, and there are at most 4 million bytes.
-const MAX_JSON: u64 = 16 << 20;
+/// The longest answer in JSON: the ids of nearly a million transactions, or eight of the largest that a block
+/// can hold, two digits a byte.
+const MAX_JSON: u64 = 64 << 20;
 
 /// Why no usable answer came.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ mod block_dir;
 mod files;
 mod header_chain;
 mod http;
+mod mempool;
 mod node;
 mod node_with_files;
 mod positions;
@@ -25,6 +26,7 @@ use bitcoin::BlockHash;
 use crate::protocol::Height;
 
 pub use files::BlockFiles;
+pub use mempool::NodeMempool;
 pub use node::{Node, NodeConfig};
 pub use node_with_files::NodeWithFiles;
 pub use positions::Keeper;

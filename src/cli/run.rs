@@ -10,9 +10,10 @@ use tokio::sync::watch;
 
 use super::{Failure, stop_on_interrupt, write_json};
 use crate::api::{self, App};
-use crate::chain::{BlockFiles, Node, NodeWithFiles, Source, SourceError};
+use crate::chain::{BlockFiles, Node, NodeMempool, NodeWithFiles, Source, SourceError};
 use crate::config::{Config, SourceConfig};
 use crate::kill;
+use crate::mempool::{self, Watcher};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::sync::status::SyncStatus;
@@ -46,7 +47,11 @@ pub fn run(config: &Config, rebuild: bool) -> Result<(), Failure> {
     let listen = |source| Failure::Listen { address: config.listen, source };
     let listener = runtime.block_on(TcpListener::bind(config.listen)).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let app = App::new(store, progress, config.limits);
+    let (mempool, watcher) = mempool(config, &store, &stop)?;
+    if let Some(watcher) = watcher {
+        runtime.spawn(mempool::watch(watcher, progress.clone()));
+    }
+    let app = App::new(store, progress, config.limits).with_mempool(mempool);
     let serving = runtime.spawn(api::serve(listener, app, stop.clone()));
     tracing::info!("serving on http://{address}, for example http://{address}/v1/status");
 
@@ -99,6 +104,26 @@ pub(super) fn open_source(config: &Config, stop: &Stop) -> Result<Box<dyn Source
             Box::new(NodeWithFiles::open(bitcoin_dir, node.clone())?)
         }
     })
+}
+
+/// What is known of the mempool, and who watches it where there is a node to ask.
+fn mempool(
+    config: &Config,
+    store: &Arc<Store>,
+    stop: &Stop,
+) -> Result<(mempool::Published, Option<Watcher>), SourceError> {
+    let node = match &config.source {
+        SourceConfig::BlockFiles { .. } => {
+            return Ok((
+                mempool::unavailable("block files have no mempool: it takes a node as source"),
+                None,
+            ));
+        }
+        SourceConfig::Node(node) | SourceConfig::NodeWithFiles { node, .. } => node,
+    };
+    let node = NodeMempool::new(node.clone())?;
+    let (watcher, published) = Watcher::new(node, store.clone(), stop.clone());
+    Ok((published, Some(watcher)))
 }
 
 /// The last line of standard output.

@@ -49,17 +49,20 @@ pub struct Spend {
     pub path: SpendPath,
 }
 
+impl TxMessages {
+    /// The L1 outputs that its withdrawal announcements name, existing or not.
+    pub fn named_outpoints(&self) -> impl Iterator<Item = OutPoint> {
+        let records = self.outputs.iter().flat_map(|output| match &output.content {
+            OutputContent::Withdrawal { announcement, .. } => announcement.records.as_slice(),
+            _ => &[],
+        });
+        records.map(move |record| OutPoint { txid: self.txid, vout: u32::from(record.bitcoin_vout) })
+    }
+}
+
 /// The L1 outputs that the withdrawal announcements of a block name, existing or not.
 pub fn named_outpoints(block: &BlockMessages) -> impl Iterator<Item = OutPoint> {
-    block.txs.iter().flat_map(|tx| {
-        tx.outputs.iter().flat_map(|output| {
-            let records = match &output.content {
-                OutputContent::Withdrawal { announcement, .. } => announcement.records.as_slice(),
-                _ => &[],
-            };
-            records.iter().map(|record| OutPoint { txid: tx.txid, vout: u32::from(record.bitcoin_vout) })
-        })
-    })
+    block.txs.iter().flat_map(TxMessages::named_outpoints)
 }
 
 /// A message in an OP_RETURN output.

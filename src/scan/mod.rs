@@ -27,6 +27,7 @@ use bitcoin::{BlockHash, TxMerkleNode};
 pub use batch::scan_batch;
 pub use block::{RawBlock, Scanner};
 pub use messages::{BlockMessages, named_outpoints};
+pub use transaction::scan_transaction;
 pub use watch::WatchSet;
 
 /// How much of every block is proven before it is believed.

@@ -3,6 +3,7 @@
 use bitcoin::hashes::Hash;
 use bitcoin::{Transaction, TxOut, Txid};
 
+use super::WatchSet;
 use super::block::Watched;
 use super::messages::{BondOutput, MalformedKind, OutputContent, OutputMessage, Spend, TxMessages};
 use crate::protocol::envelope;
@@ -16,6 +17,12 @@ pub(super) fn may_be_message(script: &[u8]) -> bool {
     script.first() == Some(&OP_RETURN)
         && op_return::single_push(script)
             .is_some_and(|push| push.starts_with(LRC20_PREFIX) || push.starts_with(WITHDRAWAL_HEADER))
+}
+
+/// The messages of a transaction that no block has confirmed, and its spends of watched outputs; `None`
+/// where it says and spends nothing. Its index is 0.
+pub fn scan_transaction(tx: &Transaction, txid: Txid, watched: &WatchSet) -> Option<TxMessages> {
+    messages(tx, 0, txid, Watched { before: watched, named: &WatchSet::new() })
 }
 
 /// The messages of a transaction; `None` where it says and spends nothing.

@@ -18,8 +18,8 @@ const SPACING: u64 = 600;
 
 /// A regtest node and the coins that it mined.
 ///
-/// Transactions are not broadcast: they are handed to [`Regtest::mine`], which puts them into a block
-/// as they are and in that order. Rules of relay, such as standardness and fees, do not apply.
+/// Transactions are not broadcast, unless a test does it: they are handed to [`Regtest::mine`], which puts them
+/// into a block as they are and in that order. Rules of relay, such as standardness and fees, do not apply.
 pub struct Regtest {
     node: Node,
     pub(crate) purse: Purse,
@@ -99,6 +99,11 @@ impl Regtest {
         let block: Generated = self.rpc("generateblock", &[json!(to), json!(txs)]);
         self.purse.forget();
         BlockId { height, hash: block.hash }
+    }
+
+    /// Puts a transaction into the node's mempool, by the rules of relay.
+    pub fn broadcast(&self, tx: &Transaction) {
+        let _: Value = self.rpc("sendrawtransaction", &[json!(serialize_hex(tx))]);
     }
 
     /// Mines blocks without transactions and returns the last one, or the tip where `count` is 0.

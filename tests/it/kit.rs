@@ -213,13 +213,18 @@ impl Server {
 
     /// Waits until the status is as expected; returns it.
     pub fn wait_for(&self, what: &str, happened: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for_answer("/v1/status", what, happened)
+    }
+
+    /// Waits until an answer is as expected; returns it.
+    pub fn wait_for_answer(&self, path: &str, what: &str, happened: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
-            let (_, status) = self.get("/v1/status");
-            if happened(&status) {
-                return status;
+            let (_, answer) = self.get(path);
+            if happened(&answer) {
+                return answer;
             }
-            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}: {status}");
+            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for {what}: {answer}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -12,6 +12,7 @@ mod docs;
 mod file_faults;
 mod follow;
 mod kit;
+mod mempool;
 mod mini_chain;
 mod node_faults;
 mod reorganisations;

@@ -1,5 +1,7 @@
 //! `/v1/exits` and `/v1/exits/{outpoint}`
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bitcoin::{OutPoint, Txid};
@@ -7,7 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::exit_filter::{self, ExitsOf};
-use crate::api::app::App;
+use super::mempool::UnconfirmedExit;
+use crate::api::app::{App, StateReader};
 use crate::api::cursor::List;
 use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, ExitStateName, OwnerSignature};
@@ -22,7 +25,11 @@ use crate::ledger::reasons::ExitReason;
 use crate::ledger::records::ExitRecord;
 use crate::ledger::tables::{self, ExitsByOutput, Ttxos};
 use crate::ledger::view::{ReadError, View};
+use crate::mempool::Contents;
 use crate::protocol::{Height, SparkOutPoint};
+
+/// Most unconfirmed rows about one output.
+const MAX_UNCONFIRMED: usize = 100;
 
 /// A list of exits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -31,6 +38,17 @@ pub struct Exits {
     pub exits: Vec<Exit>,
     /// Continues the list; `null` at its end.
     pub next_cursor: Option<String>,
+}
+
+/// The exits of an L1 output, and what waits in the mempool of the node.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OutputExits {
+    /// The exits.
+    #[serde(flatten)]
+    pub page: Exits,
+    /// What unconfirmed transactions would do to them, as in `/v1/mempool`: no part of the state that `as_of`
+    /// names. `null` where the answer is of an earlier block, or continues a list.
+    pub unconfirmed: Option<Vec<UnconfirmedExit>>,
 }
 
 /// An exit: one record of a withdrawal announcement of a followed entity.
@@ -144,7 +162,7 @@ pub async fn owner_exits(
         PageRequest,
         Ask,
     ),
-    responses((status = 200, description = "A page of the list", body = Answer<Exits>)),
+    responses((status = 200, description = "A page of the list", body = Answer<OutputExits>)),
     extensions(
         ("x-errors" = json!(["bad_outpoint", "exit_not_found"])),
         ("x-example" = json!(
@@ -158,7 +176,21 @@ pub async fn exits_of_output(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let (outpoint, page) = (parse::outpoint(&outpoint)?, params.page()?);
-    app.state(params.finish()?, move |reader| reader.exits_of_output(outpoint, &page)).await
+    let mut ask = params.finish()?;
+    let at_the_tip = ask.named().is_none() && ask.cursor.is_none();
+    let (mempool, store) = (at_the_tip.then(|| app.mempool()), app.shared_store());
+    // What waits comes and goes between two blocks.
+    ask.cacheable &= !mempool.as_ref().is_some_and(|mempool| mempool.concerns(outpoint));
+    let read = move |reader: &StateReader<'_>| {
+        let unconfirmed = |mempool: Arc<Contents>| {
+            reader.unconfirmed(store.rules(), &mempool, Some(outpoint), MAX_UNCONFIRMED)
+        };
+        Ok::<_, ApiError>(OutputExits {
+            page: reader.exits_of_output(outpoint, &page)?,
+            unconfirmed: mempool.map(unconfirmed).transpose()?,
+        })
+    };
+    app.state(ask, read).await
 }
 
 impl<V: View> Reader<'_, V> {

@@ -16,6 +16,7 @@ mod exit_filter;
 mod exits;
 mod health;
 mod manifests;
+mod mempool;
 mod notices;
 mod owners;
 mod snapshots;
@@ -52,6 +53,7 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(exits::exits_of_output))
         .routes(routes!(verdicts::verdict))
         .routes(routes!(verdicts::verdict_batch))
+        .routes(routes!(mempool::mempool))
         .routes(routes!(snapshots::snapshots))
         .routes(routes!(snapshots::snapshots_of_sequence))
         .routes(routes!(manifests::manifest))
