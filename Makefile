@@ -20,7 +20,7 @@ export BENCH_DIR BENCH_MB
 KILLS ?= 2000
 SEED ?=
 
-.PHONY: help run test kill-test lint fmt fixture openapi client-test fuzz deny bench-chain bench bench-latency bench-parts doc
+.PHONY: help run test kill-test lint fmt fixture openapi client-test api-test fuzz deny bench-chain bench bench-latency bench-parts doc
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -57,6 +57,10 @@ openapi: ## make schema/openapi.json and schema/examples.json again from the han
 client-test: ## a client that is generated from schema/openapi.json asks what README and document show (needs Python 3)
 	@scripts/prepare
 	scripts/with-server scripts/python tests/client/examples.py
+
+api-test: ## schemathesis against the running server (needs Python 3): CHAIN=directory for another chain than the fixture's
+	@scripts/prepare
+	scripts/with-server scripts/api-test
 
 fuzz: ## fuzz a target for some time: make fuzz TARGET=manifest SECONDS=600 (see fuzz/README.md)
 	@scripts/prepare

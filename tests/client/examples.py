@@ -6,6 +6,7 @@ generated for it, and must be answered with the type that was generated for its 
 exactly what the server sent.
 """
 
+import enum
 import importlib
 import inspect
 import json
@@ -15,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import typing
 import urllib.parse
 from pathlib import Path
 
@@ -75,19 +77,22 @@ def call(package, client, operation, values, query, body):
     """The answer to a call of the generated function, as text and as the generated type."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", operation["operationId"]).lower()
     module = importlib.import_module(f"{package.__name__}.api.{operation['tags'][0]}.{name}")
-    types = {p["name"]: p["schema"] for p in operation.get("parameters", [])}
+    signature = inspect.signature(module.sync_detailed).parameters
 
-    def typed(key, text):
-        kinds = types[key].get("type", [])
-        if "boolean" in kinds:
-            return text == "true"
-        return int(text) if "integer" in kinds else text
+    def argument(place, name, text):
+        # A name that path and query share is told apart by the place.
+        key = name if name in signature else f"{name}_{place}"
+        kinds = typing.get_args(signature[key].annotation) or (signature[key].annotation,)
+        if bool in kinds:
+            return key, text == "true"
+        kind = next((kind for kind in kinds if kind is int or issubclass(kind, enum.Enum)), str)
+        return key, kind(text)
 
-    arguments = {key: typed(key, text) for key, text in {**values, **query}.items()}
+    arguments = [argument("path", name, text) for name, text in values.items()]
+    arguments += [argument("query", name, text) for name, text in query.items()]
     if body is not None:
-        of_body = inspect.signature(module.sync_detailed).parameters["body"].annotation
-        arguments["body"] = of_body.from_dict(body)
-    return module.sync_detailed(client=client, **arguments)
+        arguments.append(("body", signature["body"].annotation.from_dict(body)))
+    return module.sync_detailed(client=client, **dict(arguments))
 
 
 def main():
