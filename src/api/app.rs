@@ -20,6 +20,7 @@ use crate::ledger::tables::Tip;
 use crate::ledger::view::View;
 use crate::mempool::{self, Contents, Published};
 use crate::protocol::Network;
+use crate::stop::Stop;
 use crate::store::{Store, StoreView};
 use crate::sync::status::{Phase, SyncStatus};
 
@@ -36,6 +37,8 @@ pub struct App {
     store: Arc<Store>,
     sync: watch::Receiver<SyncStatus>,
     reads: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    stop: Stop,
     limits: Limits,
     metrics: Arc<Metrics>,
     /// What answers rested on when somebody last asked for the last block.
@@ -49,10 +52,14 @@ pub type StateReader<'a> = Reader<'a, StoreView<'a>>;
 impl App {
     /// An API over a store, which somebody else may be writing to.
     pub fn new(store: Arc<Store>, sync: watch::Receiver<SyncStatus>, limits: Limits) -> Self {
+        let reads = Arc::new(Semaphore::new(limits.reads));
+        let streams = Arc::new(Semaphore::new(limits.streams));
         App {
             store,
             sync,
-            reads: Arc::new(Semaphore::new(limits.reads)),
+            reads,
+            streams,
+            stop: Stop::new(),
             limits,
             metrics: Arc::new(Metrics::new()),
             basis: Arc::default(),
@@ -68,6 +75,21 @@ impl App {
     /// What is known of the mempool.
     pub fn mempool(&self) -> Arc<Contents> {
         self.mempool.borrow().clone()
+    }
+
+    /// Ends streams when a stop is requested.
+    pub fn stopping_with(self, stop: Stop) -> Self {
+        App { stop, ..self }
+    }
+
+    /// Whether streams are to end.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// One permit for each stream.
+    pub fn streams(&self) -> &Arc<Semaphore> {
+        &self.streams
     }
 
     /// The network whose addresses are read and written.

@@ -41,7 +41,8 @@ pub fn resolve(ask: &Ask, now: &impl View, tip: &TipRecord) -> Result<TipRecord,
     }
 }
 
-fn find(now: &impl View, tip: &TipRecord, name: BlockName) -> Result<TipRecord, ApiError> {
+/// The block that a request names, of those that `now` shows.
+pub fn find(now: &impl View, tip: &TipRecord, name: BlockName) -> Result<TipRecord, ApiError> {
     let found = match name {
         BlockName::Height(height) => by_height(now, height)?,
         BlockName::Hash(hash) => by_hash(now, hash)?,

@@ -23,6 +23,9 @@ use super::{Limits, answer};
 /// Names a request in the log; the client's own is kept.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Where a client of a stream goes on; only what is no browser has to ask for permission.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// A longer id of a client is replaced.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -47,7 +50,13 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allow_headers([header::ACCEPT, header::CONTENT_TYPE, header::IF_NONE_MATCH, REQUEST_ID])
+        .allow_headers([
+            header::ACCEPT,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            LAST_EVENT_ID,
+            REQUEST_ID,
+        ])
         .expose_headers([
             header::ETAG,
             header::RETRY_AFTER,

@@ -59,6 +59,8 @@ pub enum List {
     Maturing = 17,
     /// What happened to the TTXOs of an owner.
     Activities = 18,
+    /// Balances that differ between two blocks.
+    Diff = 19,
 }
 
 /// Writes a cursor.

@@ -71,6 +71,9 @@ codes! {
     408 Timeout = "timeout", "the request, or its answer, took too long";
     410 CursorReorged = "cursor_reorged",
         "the block at which the list was begun has left the chain: start again without cursor";
+    410 CursorUnknown = "cursor_unknown",
+        "the block of the cursor is not known: another database gave it out, or it left the chain too long ago; \
+         drop what was taken from the feed, and read it again from the start";
     410 HistoryPruned = "history_pruned",
         "the state as of that block is not kept any more; the message names the oldest block that is";
     413 PayloadTooLarge = "payload_too_large", "the body of the request is too large";
@@ -82,6 +85,7 @@ codes! {
     503 CatchingUp = "catching_up",
         "blocks of the best chain are still to be applied; ask again later, or with allow_stale=true";
     503 Busy = "busy", "as many requests as allowed are being answered; try again";
+    503 TooManyStreams = "too_many_streams", "as many streams as allowed are open; read page by page, or try again";
     503 Starting = "starting", "the source of blocks has not answered yet";
     503 Reorganising = "reorganising", "blocks that left the best chain are being undone";
     503 SyncFailed = "sync_failed", "synchronisation gave up";

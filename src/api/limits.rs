@@ -15,6 +15,8 @@ pub struct Limits {
     pub requests: usize,
     /// Requests that read the store at once; further ones get 503 `busy`.
     pub reads: usize,
+    /// Streams of events at once; further ones get 503 `too_many_streams`.
+    pub streams: usize,
     /// Bytes of the path and query; above it 414 `uri_too_long`.
     pub uri_bytes: usize,
     /// Bytes of all headers together; above it 431 `headers_too_large`.
@@ -39,6 +41,7 @@ impl Default for Limits {
             connections: 1024,
             requests: 512,
             reads: 64,
+            streams: 64,
             uri_bytes: 4 << 10,
             header_bytes: 16 << 10,
             body_bytes: 256 << 10,
@@ -56,6 +59,7 @@ impl Limits {
             ("connections", self.connections == 0),
             ("requests", self.requests == 0),
             ("reads", self.reads == 0),
+            ("streams", self.streams == 0),
             ("uri-bytes", self.uri_bytes == 0),
             ("header-bytes", self.header_bytes == 0),
             ("request-seconds", self.request_time.is_zero()),

@@ -17,6 +17,7 @@ pub mod cursor;
 mod docs;
 mod endpoints;
 mod error;
+mod feed;
 mod health;
 mod limits;
 mod metrics;

@@ -85,6 +85,43 @@ names! {
         Unverifiable,
     }
 
+    /// What happened, by the first word of its event line.
+    EventKind {
+        /// A token announcement counts.
+        Token,
+        /// A manifest was accepted.
+        Manifest,
+        /// A manifest with a good signature was rejected.
+        ManifestRejected,
+        /// An entity signed two manifests of one sequence.
+        Equivocation,
+        /// A chunk was taken for a manifest.
+        Chunk,
+        /// A snapshot was activated.
+        Snapshot,
+        /// A snapshot failed at activation.
+        SnapshotFailed,
+        /// A pending snapshot was superseded.
+        SnapshotSuperseded,
+        /// An exit was announced, or judged after it had been unresolved.
+        Exit,
+        /// A snapshot reinstated the TTXO of a revoked exit.
+        ExitReinstated,
+        /// The bond of a valid exit was spent.
+        ExitSpent,
+        /// The owner of a valid exit may claim from now on.
+        ExitMatured,
+    }
+
+    /// Whether what an item of the feed lists happened (`event`), or is no longer so, because its block left
+    /// the best chain (`rollback`).
+    FeedItemType {
+        /// It happened.
+        Event,
+        /// It is no longer so.
+        Rollback,
+    }
+
     /// Where a token was created.
     LayerName {
         /// By an announcement on Bitcoin.

@@ -246,10 +246,13 @@ fn show(path: &str, operation: &mut Value, example: &Example, answer: Option<&Va
     let in_path =
         in_path.filter_map(|(name, value)| Some((name.strip_prefix('{')?.strip_suffix('}')?, value)));
     let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
-    let values: BTreeMap<&str, &str> = in_path.chain(in_query).collect();
+    let in_path = in_path.map(|(name, value)| (("path", name), value));
+    let in_query = in_query.map(|(name, value)| (("query", name), value));
+    let values: BTreeMap<(&str, &str), &str> = in_path.chain(in_query).collect();
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        let Some(text) = parameter["name"].as_str().and_then(|name| values.get(name)) else { continue };
+        let place = parameter["in"].as_str().zip(parameter["name"].as_str());
+        let Some(text) = place.and_then(|place| values.get(&place)) else { continue };
         let is_number = parameter["schema"]["type"] == "integer";
         let number = text.parse::<u64>().ok().filter(|_| is_number).map(Value::from);
         parameter["example"] = number.unwrap_or_else(|| Value::from(*text));

@@ -145,10 +145,15 @@ impl Params {
             let message = "height and block name the same thing: give one of them";
             return Err(ApiError::new(Code::BadParameter, message));
         }
+        Ok(Ask { height, block, ..self.finish_without_block()? })
+    }
+
+    /// The same where the path names its blocks in its own way.
+    pub fn finish_without_block(mut self) -> Result<Ask, ApiError> {
         let allow_stale = self.flag("allow_stale")?;
         self.refuse_rest()?;
         let Params { cursor, rows, if_none_match, cacheable, gzip, .. } = self;
-        Ok(Ask { height, block, allow_stale, cursor, rows, if_none_match, cacheable, gzip })
+        Ok(Ask { height: None, block: None, allow_stale, cursor, rows, if_none_match, cacheable, gzip })
     }
 
     /// Ends the parsing of a request that does not read the state.

@@ -32,7 +32,7 @@ const HEAD_BUFFER: usize = 64 << 10;
 /// way are given most of it to end.
 pub async fn serve(listener: TcpListener, app: App, stop: Stop) {
     let limits = app.limits();
-    let router = router(app);
+    let router = router(app.stopping_with(stop.clone()));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {

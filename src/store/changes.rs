@@ -10,13 +10,14 @@ use crate::ledger::tables::Table;
 use crate::protocol::Height;
 
 impl StoreView<'_> {
-    /// The keys of a table whose rows some block above `from`, up to `to`, wrote or removed, of those that
-    /// are `wanted`. A row may be in the end as it was. Takes time for every block in between, and for every
-    /// row of the table that they changed; none for the rest of the table.
+    /// The keys of a table whose rows some block above `from`, up to `to`, wrote or removed: of those that
+    /// are `wanted` the lowest `most`. A row may be in the end as it was. Takes time for every block in
+    /// between, and for every row of the table that they changed; none for the rest of the table.
     pub fn changed<T: Table>(
         &self,
         from: Height,
         to: Height,
+        most: usize,
         mut wanted: impl FnMut(&T::Key) -> bool,
     ) -> Result<BTreeSet<T::Key>, HeightError> {
         // Both states must be there to be compared.
@@ -32,6 +33,9 @@ impl StoreView<'_> {
                     let key = view::key::<T>(key)?;
                     if wanted(&key) {
                         keys.insert(key);
+                    }
+                    if keys.len() > most {
+                        keys.pop_last();
                     }
                 }
             }

@@ -108,7 +108,7 @@ fn the_rows_that_blocks_changed_are_those_that_differ_in_between() {
             view.scan::<Balances>(&range.0, &range.1).map(Result::unwrap).collect()
         };
         let (before, after) = (all(&view.at(from).unwrap()), all(&view.at(to).unwrap()));
-        let changed = view.changed::<Balances>(from, to, |_| true).unwrap();
+        let changed = view.changed::<Balances>(from, to, usize::MAX, |_| true).unwrap();
         for key in before.keys().chain(after.keys()) {
             assert!(
                 before.get(key) == after.get(key) || changed.contains(key),
@@ -116,10 +116,13 @@ fn the_rows_that_blocks_changed_are_those_that_differ_in_between() {
             );
         }
         balances += changed.len();
-        assert_eq!(from == to, view.changed::<Tip>(from, to, |_| true).unwrap().is_empty());
+        assert_eq!(from == to, view.changed::<Tip>(from, to, 1, |_| true).unwrap().is_empty());
     }
     assert!(balances > 0);
-    assert!(matches!(view.changed::<Balances>(start, tip.next(), |_| true), Err(HeightError::Above { .. })));
+    assert!(matches!(
+        view.changed::<Balances>(start, tip.next(), 1, |_| true),
+        Err(HeightError::Above { .. })
+    ));
 }
 
 #[test]
@@ -264,8 +267,9 @@ fn compare(store: &Store, states: &States) -> TestCaseResult {
             let long = long.map(|row| row.unwrap().0.0.as_bytes()[0]).collect::<Vec<_>>();
             prop_assert_eq!(long, expected.iter().map(|(key, _)| *key).collect::<Vec<_>>(), "{}", height);
         }
-        let changed =
-            view.changed::<Counters>(height, Height(start + states.len() as u32 - 1), |_| true).unwrap();
+        let changed = view
+            .changed::<Counters>(height, Height(start + states.len() as u32 - 1), usize::MAX, |_| true)
+            .unwrap();
         let last = states.last().unwrap();
         for key in (0..6).filter(|key| state.get(key) != last.get(key)) {
             prop_assert!(changed.contains(&key), "{} since {}", key, height);

@@ -11,7 +11,9 @@
 mod activity;
 mod batch;
 mod blocks;
+mod diff;
 mod entities;
+mod events;
 mod exit_filter;
 mod exits;
 mod health;
@@ -39,10 +41,13 @@ pub fn all() -> OpenApiRouter<App> {
         .routes(routes!(status::status))
         .routes(routes!(entities::entities))
         .routes(routes!(blocks::block))
+        .routes(routes!(events::events))
+        .routes(routes!(events::event_stream))
         .routes(routes!(notices::notices))
         .routes(routes!(tokens::tokens))
         .routes(routes!(tokens::token))
         .routes(routes!(tokens::holders))
+        .routes(routes!(diff::diff))
         .routes(routes!(owners::balances))
         .routes(routes!(owners::owner_ttxos))
         .routes(routes!(exits::owner_exits))

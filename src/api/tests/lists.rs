@@ -1,6 +1,8 @@
 //! Lists in other orders, and parts of lists: each is what sorting and filtering the whole one gives.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::regtest::Regtest;
 
@@ -128,4 +130,84 @@ async fn the_activity_of_an_owner_is_newest_first_and_ends_with_what_he_has() {
     let exits = rows(&format!("/v1/owners/{bob}/exits"), "exits").await;
     let revoked = exits.iter().filter(|row| row["state"] == "revoked" || row["state"] == "claimed").count();
     assert_eq!(spent.len(), revoked, "{activity:#?}");
+}
+
+/// What the rows of a list say an owner has of a token under an entity, where that is not nothing.
+fn balances(rows: Vec<Value>) -> BTreeMap<[String; 3], Value> {
+    let id = |row: &Value| ["owner", "token_id", "entity"].map(|name| text(row, name).to_owned());
+    let sums = |row: &Value| json!(["available", "exiting", "claimed"].map(|sum| text(row, sum)));
+    let rows = rows.into_iter().map(|row| (id(&row), sums(&row)));
+    rows.filter(|(_, sums)| *sums != json!(["0", "0", "0"])).collect()
+}
+
+/// The balances at a height in a list that names the token or the owner once, for all rows.
+async fn balances_at(
+    path: &str,
+    name: &str,
+    height: u32,
+    all: (&str, &Value),
+) -> BTreeMap<[String; 3], Value> {
+    let reply = Regtest::open().get(&format!("{path}?height={height}&limit=1000")).await;
+    let mut rows = reply.body[name].as_array().cloned().unwrap_or_default();
+    assert!(reply.body["next_cursor"].is_null() || reply.code() == "token_not_found", "{}", reply.body);
+    rows.iter_mut().for_each(|row| row[all.0] = all.1.clone());
+    balances(rows)
+}
+
+#[tokio::test]
+async fn differences_between_two_blocks_are_those_between_two_reads() {
+    let mut lists = BTreeMap::new();
+    for token in rows("/v1/tokens", "tokens").await {
+        let id = &token["token_id"];
+        let path = format!("/v1/tokens/{}/holders", id.as_str().unwrap());
+        for holder in rows(&path, "holders").await {
+            let owner = text(&holder, "owner").to_owned();
+            let path = format!("/v1/owners/{owner}/balances");
+            lists.insert(format!("owner={owner}"), (path, "balances", "owner", Value::from(owner)));
+        }
+        lists.insert(format!("token={}", id.as_str().unwrap()), (path, "holders", "token_id", id.clone()));
+    }
+    let mut found = 0;
+    for (query, (path, name, field, id)) in &lists {
+        for (from, to) in [(111, 330), (111, 150), (150, 240), (239, 240), (240, 330), (330, 330)] {
+            let before = balances_at(path, name, from, (field, id)).await;
+            let after = balances_at(path, name, to, (field, id)).await;
+            let changes = rows(&format!("/v1/diff?from={from}&to={to}&{query}"), "changes").await;
+            let sides = |side: &str| {
+                let row = |row: &Value| {
+                    let mut joined = row[side].clone();
+                    (joined["owner"], joined["token_id"]) = (row["owner"].clone(), row["token_id"].clone());
+                    joined
+                };
+                balances(changes.iter().map(row).collect())
+            };
+            let only = |one: &BTreeMap<_, _>, other: &BTreeMap<_, _>| {
+                let mut one = one.clone();
+                one.retain(|key, sums| other.get(key) != Some(sums));
+                one
+            };
+            assert_eq!(sides("before"), only(&before, &after), "{query} {from} {to}");
+            assert_eq!(sides("after"), only(&after, &before), "{query} {from} {to}");
+            found += changes.len();
+        }
+    }
+    assert!(found > 20, "{found}");
+}
+
+#[tokio::test]
+async fn a_difference_needs_two_blocks_and_one_token_or_owner() {
+    let owner = "0356bfba743a7a6e85cabdcf9d7e88d10010ed9a22aa01c78061d8fdcfdf874ce8";
+    for (query, code) in [
+        (format!("owner={owner}"), "bad_parameter"),
+        ("from=111".to_owned(), "bad_parameter"),
+        (format!("from=111&owner={owner}&token={}", &owner[2..]), "bad_parameter"),
+        (format!("from=120&to=119&owner={owner}"), "bad_parameter"),
+        (format!("from=111&height=120&owner={owner}"), "unknown_parameter"),
+        (format!("from=x&owner={owner}"), "bad_block"),
+        (format!("from={}&owner={owner}", "00".repeat(32)), "block_not_found"),
+        (format!("from=111&to=100000&owner={owner}"), "block_not_found"),
+    ] {
+        let reply = Regtest::open().get(&format!("/v1/diff?{query}")).await;
+        assert_eq!(reply.code(), code, "{query}: {}", reply.body);
+    }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod batch;
 mod conventions;
 mod document;
+mod feed;
 mod lists;
 mod operations;
 mod regtest;
