@@ -157,7 +157,8 @@ fn changes(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("changed balances of blocks", blocks), |b| {
             b.iter(|| {
                 let of_token = |(_, token, _): &<Balances as Table>::Key| *token == TOKEN;
-                let changed = view.changed::<Balances>(Height(tip - blocks), Height(tip), of_token);
+                let changed =
+                    view.changed::<Balances>(Height(tip - blocks), Height(tip), usize::MAX, of_token);
                 black_box(changed.expect("states that are kept").len())
             });
         });

@@ -32,7 +32,6 @@ const MAX_REQUEST_ID: usize = 128;
 /// Adds the conventions to routes, the outermost first.
 pub fn add(routes: Router, limits: Limits, metrics: Arc<Metrics>) -> Router {
     let gate = Gate { limits, metrics, slots: Arc::new(Semaphore::new(limits.requests)) };
-    // As one layer: axum puts each of its own into a box.
     let body_limit = DefaultBodyLimit::max(limits.body_bytes);
     // As one layer: axum puts each of its own into a box.
     routes.layer((

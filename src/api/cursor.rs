@@ -61,6 +61,8 @@ pub enum List {
     Activities = 18,
     /// Balances that differ between two blocks.
     Diff = 19,
+    /// Blocks, the last one first.
+    Blocks = 20,
 }
 
 /// Writes a cursor.

@@ -202,6 +202,11 @@ impl Ask {
         self.height.map(BlockName::Height).or(self.block.map(BlockName::Hash))
     }
 
+    /// Whether it asks for the last block, and not to go on with a list that was begun there.
+    pub fn at_the_tip(&self) -> bool {
+        self.named().is_none() && self.cursor.is_none()
+    }
+
     /// Whether the client has the answer with this entity tag already.
     pub fn has(&self, etag: &str) -> bool {
         let mut tags = self.if_none_match.iter().flat_map(|list| list.split(',')).map(str::trim);

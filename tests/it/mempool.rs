@@ -245,6 +245,14 @@ fn unconfirmed_until_a_block_says_so() {
     assert_eq!(row["outpoint"], exit.outpoint(0).to_string());
     assert_eq!(row["holding"]["amount"], "1000");
     assert_eq!(server.get(&path).0, 404, "the state knows nothing of it");
+    let verdict = format!("{path}/verdict?confirmations=1");
+    let judged = |at: &str| {
+        let (code, body) = server.get(&format!("{verdict}{at}"));
+        let mempool = body["checks"].as_array().unwrap().iter().find(|row| row["check"]["code"] == "mempool");
+        let outcome = mempool.map_or(json!(null), |row| row["outcome"].clone());
+        (code, body["verdict"].clone(), body["reason"].clone(), outcome)
+    };
+    assert_eq!(judged(""), (200, json!("wait"), json!("announcement_unconfirmed"), json!(null)));
     assert_eq!(bench.dump("followed"), state, "nothing of it is stored");
 
     // What spends the bond waits with it, then alone.
@@ -257,6 +265,9 @@ fn unconfirmed_until_a_block_says_so() {
     let (code, shown) = server.get(&path);
     assert_eq!((code, &shown["exits"][0]["state"]), (200, &json!("pending")));
     assert_eq!(shown["unconfirmed"][0]["txid"], justice.compute_txid().to_string());
+    assert_eq!(judged(""), (200, json!("wait"), json!("revocation_unconfirmed"), json!("wait")));
+    let named = format!("&height={}", block.height);
+    assert_eq!(judged(&named), (200, json!("wait"), json!("not_matured"), json!("unknown")));
     let elsewhere = server.get(&format!("/v1/exits/{}", other.outpoint(0))).1;
     assert_eq!(elsewhere["unconfirmed"], json!([]));
 
@@ -266,6 +277,7 @@ fn unconfirmed_until_a_block_says_so() {
     server.wait_for_tip(&block.hash.to_string());
     rows(&[]);
     assert_eq!(server.get(&path).1["unconfirmed"], json!([]));
+    assert_eq!(judged(""), (200, json!("refuse"), json!("revoked"), json!(null)), "it looked no further");
 
     // The block goes, and what is in it waits again.
     chain.invalidate(block.hash);

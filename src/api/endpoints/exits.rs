@@ -177,8 +177,7 @@ pub async fn exits_of_output(
 ) -> Result<Response, ApiError> {
     let (outpoint, page) = (parse::outpoint(&outpoint)?, params.page()?);
     let mut ask = params.finish()?;
-    let at_the_tip = ask.named().is_none() && ask.cursor.is_none();
-    let (mempool, store) = (at_the_tip.then(|| app.mempool()), app.shared_store());
+    let (mempool, store) = (ask.at_the_tip().then(|| app.mempool()), app.shared_store());
     // What waits comes and goes between two blocks.
     ask.cacheable &= !mempool.as_ref().is_some_and(|mempool| mempool.concerns(outpoint));
     let read = move |reader: &StateReader<'_>| {

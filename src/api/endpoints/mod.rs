@@ -40,6 +40,7 @@ pub fn all() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(status::status))
         .routes(routes!(entities::entities))
+        .routes(routes!(blocks::blocks))
         .routes(routes!(blocks::block))
         .routes(routes!(events::events))
         .routes(routes!(events::event_stream))

@@ -5,11 +5,13 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::exit_filter::ExitsOf;
+use super::exits::Exit;
 use crate::api::app::App;
 use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, DeclarationChange, ExitStateName, TtxoState};
 use crate::api::parse;
-use crate::api::query::{Ask, Params};
+use crate::api::query::{Ask, PageRequest, Params};
 use crate::api::reader::{Reader, TokenNames};
 use crate::api::schemas;
 use crate::api::types::{Answer, EntityName, Owner, TokenName};
@@ -19,11 +21,18 @@ use crate::ledger::tables::{self, Exits, Standing};
 use crate::ledger::view::{ReadError, View};
 use crate::protocol::{Amount, Height, PubKey, SparkOutPoint, SparkTxHash};
 
-/// A TTXO, as each entity declared it.
+/// Exits of a TTXO that are shown with it. Anyone can announce more.
+const EXITS_SHOWN: usize = 20;
+
+/// A TTXO, as each entity declared it, and what was announced of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Ttxos {
     /// One row per entity that ever declared it.
     pub ttxos: Vec<Ttxo>,
+    /// The first 20 exits that name it, valid or not, by entity, then in the order of their announcements.
+    pub exits: Vec<Exit>,
+    /// Continues the exits under `/v1/exits?ttxo=`; `null` if these are all.
+    pub next_exits_cursor: Option<String>,
 }
 
 /// A TTXO that an entity declared at least once.
@@ -86,7 +95,7 @@ pub struct DeclarationRow {
 
 /// A TTXO
 ///
-/// One row for each entity that ever declared it.
+/// Its whole life: one row for each entity that ever declared it, and its exits.
 #[utoipa::path(
     get,
     path = "/v1/ttxos/{ttxo}",
@@ -120,7 +129,9 @@ impl<V: View> Reader<'_, V> {
             let message = format!("no activated snapshot has ever declared the TTXO {outpoint}");
             return Err(ApiError::new(Code::TtxoNotFound, message));
         }
-        Ok(Ttxos { ttxos })
+        let page = PageRequest { limit: EXITS_SHOWN, cursor: None };
+        let exits = self.exits_of(&ExitsOf { ttxo: Some(outpoint), ..ExitsOf::default() }, &page)?;
+        Ok(Ttxos { ttxos, exits: exits.exits, next_exits_cursor: exits.next_cursor })
     }
 
     /// A row of a list of TTXOs.

@@ -1,6 +1,6 @@
 //! `/v1/exits/{outpoint}/verdict` and `POST /v1/verdicts`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -19,12 +19,14 @@ use crate::api::reader::{Reader, TokenNames};
 use crate::api::schemas;
 use crate::api::types::{Answer, EntityName};
 use crate::claims::{
-    self, Assessment, Claims, DEFAULT_CONFIRMATIONS, Finding, MAX_CONFIRMATIONS, Policy, Reason, Waiting,
+    self, Assessment, Claims, DEFAULT_CONFIRMATIONS, Finding, MAX_CONFIRMATIONS, Policy, Reason, Unconfirmed,
+    UnconfirmedSpend, Waiting,
 };
 use crate::ledger::keys::{ExitId, L1OutPoint};
 use crate::ledger::reasons::ExitReason;
 use crate::ledger::records::ExitRecord;
 use crate::ledger::view::{ReadError, View};
+use crate::mempool::{self, Contents};
 use crate::protocol::SparkOutPoint;
 
 /// Outputs in one request.
@@ -151,8 +153,11 @@ pub async fn verdict(
     let accept = params.take("accept");
     let accept = accept.iter().flat_map(|list| list.split(',')).filter(|code| !code.is_empty());
     let policy = policy(confirmations.transpose()?, accept, Code::BadParameter)?;
-    let ask = Ask { rows: ROWS, ..params.finish()? };
-    app.state(ask, move |reader| reader.verdict(outpoint, &policy)).await
+    let mut ask = Ask { rows: ROWS, ..params.finish()? };
+    let mempool = ask.at_the_tip().then(|| Hints::new(&app.mempool(), &[outpoint]));
+    // What waits comes and goes between two blocks.
+    ask.cacheable &= !mempool.as_ref().is_some_and(Hints::any);
+    app.state(ask, move |reader| reader.verdict(outpoint, &policy, mempool.as_ref())).await
 }
 
 /// May these exits be honoured?
@@ -199,7 +204,43 @@ pub async fn verdict_batch(
         }
         outputs.push(output);
     }
-    app.state(ask, move |reader| reader.verdicts(&outputs, &policy)).await
+    let mempool = ask.at_the_tip().then(|| Hints::new(&app.mempool(), &outputs));
+    app.state(ask, move |reader| reader.verdicts(&outputs, &policy, mempool.as_ref())).await
+}
+
+/// What the mempool says about the outputs of a request.
+#[derive(Debug)]
+struct Hints {
+    /// Whether anybody looks.
+    watched: bool,
+    about: BTreeMap<OutPoint, Unconfirmed>,
+}
+
+impl Hints {
+    fn new(contents: &Contents, outputs: &[OutPoint]) -> Hints {
+        let wanted: BTreeSet<_> = outputs.iter().copied().collect();
+        let mut about: BTreeMap<OutPoint, Unconfirmed> = BTreeMap::new();
+        for (txid, kept) in &contents.kept {
+            for output in kept.messages.named_outpoints().filter(|output| wanted.contains(output)) {
+                about.entry(output).or_default().announced = true;
+            }
+            for spend in kept.messages.spends.iter().filter(|spend| wanted.contains(&spend.outpoint)) {
+                let seen = UnconfirmedSpend { txid: (*txid).into(), path: spend.path };
+                about.entry(spend.outpoint).or_default().spend = Some(seen);
+            }
+        }
+        Hints { watched: contents.state == mempool::State::Watched, about }
+    }
+
+    fn any(&self) -> bool {
+        !self.about.is_empty()
+    }
+
+    /// `None` where nobody looks, and so nothing can be said.
+    fn of(&self, output: OutPoint) -> Option<Unconfirmed> {
+        let seen = self.about.get(&output).copied();
+        seen.or(self.watched.then(Unconfirmed::default))
+    }
 }
 
 fn policy<'c>(
@@ -224,9 +265,15 @@ fn wrong_confirmations(text: &str, code: Code) -> ApiError {
 }
 
 impl<V: View> Reader<'_, V> {
-    fn verdict(&self, output: OutPoint, policy: &Policy) -> Result<VerdictRow, ApiError> {
+    fn verdict(
+        &self,
+        output: OutPoint,
+        policy: &Policy,
+        mempool: Option<&Hints>,
+    ) -> Result<VerdictRow, ApiError> {
+        let hint = mempool.and_then(|mempool| mempool.of(output));
         let output = L1OutPoint::from(output);
-        let assessment = self.claims().assess(output, policy, None)?;
+        let assessment = self.claims().assess(output, policy, hint)?;
         if assessment.reason == Reason::NoExit {
             let message =
                 format!("no withdrawal announcement of a followed entity names the output {output}");
@@ -235,12 +282,18 @@ impl<V: View> Reader<'_, V> {
         Ok(self.verdict_row(assessment, policy, &mut TokenNames::new())?)
     }
 
-    fn verdicts(&self, outputs: &[OutPoint], policy: &Policy) -> Result<Verdicts, ApiError> {
+    fn verdicts(
+        &self,
+        outputs: &[OutPoint],
+        policy: &Policy,
+        mempool: Option<&Hints>,
+    ) -> Result<Verdicts, ApiError> {
         let (mut claims, mut names) = (self.claims(), TokenNames::new());
         let mut looked_at = 0;
         let mut verdicts = Vec::with_capacity(outputs.len());
         for output in outputs {
-            let assessment = claims.assess((*output).into(), policy, None)?;
+            let hint = mempool.and_then(|mempool| mempool.of(*output));
+            let assessment = claims.assess((*output).into(), policy, hint)?;
             looked_at += assessment.others_count;
             if looked_at > MAX_EXITS {
                 let message =

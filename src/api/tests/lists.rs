@@ -211,3 +211,28 @@ async fn a_difference_needs_two_blocks_and_one_token_or_owner() {
         assert_eq!(reply.code(), code, "{query}: {}", reply.body);
     }
 }
+
+#[tokio::test]
+async fn blocks_are_listed_from_the_last_one_down_to_the_first() {
+    let blocks = rows("/v1/blocks?height=125", "blocks").await;
+    let heights: Vec<_> = blocks.iter().map(|block| block["block_height"].as_u64().unwrap()).collect();
+    assert_eq!(heights, (111..=125).rev().collect::<Vec<_>>());
+    for block in blocks {
+        let one = Regtest::open().get(&format!("/v1/blocks/{}", text(&block, "block_hash"))).await.body;
+        assert_eq!((&one["events"], &one["state_hash"]), (&block["events"], &block["state_hash"]));
+    }
+}
+
+#[tokio::test]
+async fn a_ttxo_comes_with_its_exits_and_a_cursor_to_the_rest() {
+    let exits = rows("/v1/exits", "exits").await;
+    let mut several = 0;
+    for exit in exits.iter().filter(|exit| !exit["holding"].is_null()) {
+        let ttxo = text(exit, "ttxo");
+        let shown = Regtest::open().get(&format!("/v1/ttxos/{ttxo}")).await.body;
+        let all = Regtest::open().get(&format!("/v1/exits?ttxo={ttxo}")).await.body;
+        assert_eq!((&shown["exits"], &shown["next_exits_cursor"]), (&all["exits"], &Value::Null), "{ttxo}");
+        several += usize::from(all["exits"].as_array().unwrap().len() > 1);
+    }
+    assert!(several > 0);
+}
