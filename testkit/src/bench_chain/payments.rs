@@ -210,15 +210,17 @@ fn op_return(noise: &mut Noise) -> TxOut {
 
 /// An inscription that is none of ours: many short texts, some pages, a few pictures.
 fn envelope(noise: &mut Noise) -> Envelope {
+    if noise.below(30_000) == 0 {
+        // What somebody writes about us.
+        return Envelope::new("btkn is not BTKN").field(Envelope::METAPROTOCOL, "brc-20");
+    }
     match noise.below(1_000) {
         0..700 => {
             let (ticker, amount) = (noise.below(10_000), noise.below(1_000_000));
             let text = format!(r#"{{"p":"brc-20","op":"transfer","tick":"t{ticker:04}","amt":"{amount}"}}"#);
             Envelope::new(text).field(Envelope::CONTENT_TYPE, "text/plain;charset=utf-8")
         }
-        // What somebody writes about us.
-        700 => Envelope::new("btkn is not BTKN").field(Envelope::METAPROTOCOL, "brc-20"),
-        701..950 => {
+        700..950 => {
             let len = 300 + noise.below(1_500);
             Envelope::new(noise.bytes(len)).field(Envelope::CONTENT_TYPE, "text/html;charset=utf-8")
         }
