@@ -128,14 +128,16 @@ fn wrk(address: &str, paths: &[String], seconds: u64) -> f64 {
 
 /// Times from when a request was due to its answer, at a fixed rate: a late answer makes the next ones late.
 async fn latencies(address: &str, paths: &[String], rate: f64, time: Duration) -> Vec<Duration> {
-    let begin = Instant::now();
+    let paths: Arc<[String]> = paths.into();
+    // When all of them are connected.
+    let begin = Instant::now() + Duration::from_millis(200);
     let each = CONNECTIONS as f64 / rate;
     let tasks = (0..CONNECTIONS).map(|nth| {
-        let (address, paths) = (address.to_owned(), paths.to_vec());
+        let (address, paths) = (address.to_owned(), Arc::clone(&paths));
         tokio::spawn(async move {
             let mut stream = TcpStream::connect(address).await.expect("the server listens");
             let (mut times, mut buffer) = (Vec::new(), Vec::new());
-            for path in paths.iter().cycle().skip(nth * 1000) {
+            for path in paths.iter().cycle().skip(nth * paths.len() / CONNECTIONS) {
                 let share = nth as f64 / CONNECTIONS as f64;
                 let due = begin + Duration::from_secs_f64((times.len() as f64 + share) * each);
                 if due > begin + time {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use super::query::Ask;
-use super::reader::name_of;
+use super::reader::{TokenNames, name_of};
 use super::types::{Answer, AsOf, EntitySnapshot};
 use crate::ledger::Entities;
 use crate::ledger::records::{ActiveSnapshot, TipRecord};
@@ -52,6 +52,8 @@ pub struct Basis {
     pub tip: TipRecord,
     /// The active snapshot of each entity, in their order.
     pub active: Vec<Option<ActiveSnapshot>>,
+    /// Names of tokens as of the block.
+    pub token_names: TokenNames,
     as_of: Box<RawValue>,
     height: HeaderValue,
     hash: HeaderValue,
@@ -69,6 +71,7 @@ impl Basis {
         let text = |text: String| HeaderValue::from_str(&text).map_err(|_| ApiError::internal());
         Ok(Basis {
             active,
+            token_names: TokenNames::default(),
             as_of: as_of.map_err(|_| ApiError::internal())?,
             height: HeaderValue::from(tip.height.0),
             hash: text(tip.hash.to_string())?,
@@ -93,7 +96,8 @@ impl Basis {
             Some(etag) => (StatusCode::NOT_MODIFIED.into_response(), etag),
             None => {
                 let answer = Answer { as_of: self.as_of.clone(), body };
-                let json = serde_json::to_vec(&answer).map_err(|_| ApiError::internal())?;
+                let mut json = Vec::with_capacity(WORTH_GZIP);
+                serde_json::to_writer(&mut json, &answer).map_err(|_| ApiError::internal())?;
                 if ask.gzip && json.len() >= WORTH_GZIP {
                     let headers = [(header::CONTENT_TYPE, JSON), (header::CONTENT_ENCODING, GZIP)];
                     ((headers, gzip(&json)?).into_response(), &self.etag_gzip)

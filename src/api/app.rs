@@ -34,16 +34,20 @@ const ROWS_IN_PLACE: usize = 100;
 /// What handlers share. Clones are cheap.
 #[derive(Clone)]
 pub struct App {
+    shared: Arc<Shared>,
+    stop: Stop,
+    mempool: Published,
+}
+
+struct Shared {
     store: Arc<Store>,
     sync: watch::Receiver<SyncStatus>,
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    stop: Stop,
     limits: Limits,
     metrics: Arc<Metrics>,
     /// What answers rested on when somebody last asked for the last block.
-    basis: Arc<Mutex<Option<Arc<Basis>>>>,
-    mempool: Published,
+    basis: Mutex<Option<Arc<Basis>>>,
 }
 
 /// What the state is read from.
@@ -52,19 +56,17 @@ pub type StateReader<'a> = Reader<'a, StoreView<'a>>;
 impl App {
     /// An API over a store, which somebody else may be writing to.
     pub fn new(store: Arc<Store>, sync: watch::Receiver<SyncStatus>, limits: Limits) -> Self {
-        let reads = Arc::new(Semaphore::new(limits.reads));
-        let streams = Arc::new(Semaphore::new(limits.streams));
-        App {
+        let shared = Shared {
             store,
             sync,
-            reads,
-            streams,
-            stop: Stop::new(),
+            reads: Arc::new(Semaphore::new(limits.reads)),
+            streams: Arc::new(Semaphore::new(limits.streams)),
             limits,
             metrics: Arc::new(Metrics::new()),
-            basis: Arc::default(),
-            mempool: mempool::unavailable("this server asks no node"),
-        }
+            basis: Mutex::default(),
+        };
+        let mempool = mempool::unavailable("this server asks no node");
+        App { shared: Arc::new(shared), stop: Stop::new(), mempool }
     }
 
     /// The same with a mempool to show.
@@ -89,42 +91,42 @@ impl App {
 
     /// One permit for each stream.
     pub fn streams(&self) -> &Arc<Semaphore> {
-        &self.streams
+        &self.shared.streams
     }
 
     /// The network whose addresses are read and written.
     pub fn network(&self) -> Network {
-        self.store.rules().network
+        self.shared.store.rules().network
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.shared.store
     }
 
     /// The store, for whoever reads it later.
     pub fn shared_store(&self) -> Arc<Store> {
-        Arc::clone(&self.store)
+        Arc::clone(&self.shared.store)
     }
 
     /// The limits.
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.shared.limits
     }
 
     /// What is counted while requests are answered.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.shared.metrics
     }
 
     /// Progress of synchronisation, as of now.
     pub fn sync_status(&self) -> SyncStatus {
-        self.sync.borrow().clone()
+        self.shared.sync.borrow().clone()
     }
 
     /// The state as of the last applied block; `None` before the first.
     pub fn reader_at_tip(&self) -> Result<Option<StateReader<'_>>, ApiError> {
-        let view = self.store.view();
+        let view = self.shared.store.view();
         let Some(tip) = view.get::<Tip>(&Only)? else { return Ok(None) };
         let basis = self.basis_at_tip(&view, tip)?;
         Ok(Some(self.reader(view, basis)))
@@ -132,17 +134,17 @@ impl App {
 
     /// The same for all requests until the next block.
     fn basis_at_tip(&self, view: &StoreView<'_>, tip: TipRecord) -> Result<Arc<Basis>, ApiError> {
-        let last = || self.basis.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = || self.shared.basis.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(basis) = last().as_ref().filter(|basis| basis.is_of(&tip)) {
             return Ok(Arc::clone(basis));
         }
-        let basis = Arc::new(Basis::read(view, tip, &self.store.rules().entities)?);
+        let basis = Arc::new(Basis::read(view, tip, &self.shared.store.rules().entities)?);
         *last() = Some(Arc::clone(&basis));
         Ok(basis)
     }
 
     fn reader<V>(&self, view: V, basis: Arc<Basis>) -> Reader<'_, V> {
-        let rules = self.store.rules();
+        let rules = self.shared.store.rules();
         Reader { view, tip: basis.tip, basis, network: rules.network, entities: &rules.entities }
     }
 
@@ -152,7 +154,7 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     {
-        let permit = Arc::clone(&self.reads)
+        let permit = Arc::clone(&self.shared.reads)
             .try_acquire_owned()
             .map_err(|_| ApiError::retry(Code::Busy, Code::Busy.meaning(), 1))?;
         let app = self.clone();
@@ -210,7 +212,7 @@ impl App {
     /// The state as of a block before the last one, at the moment that `now` shows.
     fn reader_of<'a>(&'a self, now: &StoreView<'a>, at: TipRecord) -> Result<StateReader<'a>, ApiError> {
         let view = now.at(at.height)?;
-        let basis = Basis::read(&view, at, &self.store.rules().entities)?;
+        let basis = Basis::read(&view, at, &self.shared.store.rules().entities)?;
         Ok(self.reader(view, Arc::new(basis)))
     }
 }

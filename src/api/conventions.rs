@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
-use tower_http::trace::TraceLayer;
+use tracing::Instrument;
 
 use super::error::{ApiError, Code, Named};
 use super::metrics::Metrics;
@@ -33,15 +33,8 @@ const MAX_REQUEST_ID: usize = 128;
 pub fn add(routes: Router, limits: Limits, metrics: Arc<Metrics>) -> Router {
     let gate = Gate { limits, metrics, slots: Arc::new(Semaphore::new(limits.requests)) };
     let body_limit = DefaultBodyLimit::max(limits.body_bytes);
-    // As one layer: axum puts each of its own into a box.
-    routes.layer((
-        cors(),
-        middleware::from_fn(name_request),
-        TraceLayer::new_for_http().make_span_with(span).on_failure(()),
-        middleware::from_fn_with_state(gate, pass),
-        body_limit,
-        CatchPanicLayer::new(),
-    ))
+    // Few layers, and as one: each that wraps the answers costs about as much as a read of the database.
+    routes.layer((cors(), middleware::from_fn_with_state(gate, pass), body_limit, CatchPanicLayer::new()))
 }
 
 /// Everyone may read from everywhere: there are no cookies and no secrets.
@@ -67,26 +60,21 @@ fn cors() -> CorsLayer {
         .max_age(Duration::from_secs(24 * 60 * 60))
 }
 
-/// Gives a request an id, unless it came with one, and its answer the same.
-async fn name_request(mut request: Request, next: Next) -> Response {
+/// The id of a request: its own, or a new one.
+fn id_of(request: &Request) -> HeaderValue {
     /// Differs from process to process, so that ids of two runs are not mixed up.
     static RUN: LazyLock<u32> = LazyLock::new(|| RandomState::new().hash_one(0) as u32);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let own = request.headers().get(REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID).cloned();
-    let id = own.or_else(|| {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::from_str(&format!("{:08x}-{number:x}", *RUN)).ok()
-    });
-    let Some(id) = id else { return next.run(request).await };
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+    own.unwrap_or_else(|| {
+        let id = format!("{:08x}-{:x}", *RUN, NUMBER.fetch_add(1, Ordering::Relaxed));
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    })
 }
 
 /// What a line of the log says about the request that it belongs to.
-fn span(request: &Request) -> tracing::Span {
-    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+fn span(id: &HeaderValue, request: &Request) -> tracing::Span {
+    let id = id.to_str().unwrap_or_default();
     tracing::error_span!("request", id, method = %request.method(), path = request.uri().path())
 }
 
@@ -97,22 +85,29 @@ struct Gate {
     slots: Arc<Semaphore>,
 }
 
-/// Lets a request in if it is within the limits, gives every error its body, and counts the answer.
+/// Names a request, lets it in if it is within the limits, gives every error its body, and counts and logs
+/// the answer.
 async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let method = request.method().clone();
+    let (id, method) = (id_of(&request), request.method().clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let _counted = InFlight::new(&gate.metrics);
-    let response = match gate.admit(&request) {
-        Ok(_slot) => match tokio::time::timeout(gate.limits.request_time, next.run(request)).await {
-            Ok(response) => name_error(response),
-            Err(_) => ApiError::of(Code::Timeout).into_response(),
-        },
-        Err(error) => error.into_response(),
+    let span = span(&id, &request);
+    let answered = async {
+        let _counted = InFlight::new(&gate.metrics);
+        let mut response = match gate.admit(&request) {
+            Ok(_slot) => match tokio::time::timeout(gate.limits.request_time, next.run(request)).await {
+                Ok(response) => name_error(response),
+                Err(_) => ApiError::of(Code::Timeout).into_response(),
+            },
+            Err(error) => error.into_response(),
+        };
+        let (status, took) = (response.status(), started.elapsed());
+        gate.metrics.answered(&method, route.as_ref().map(MatchedPath::as_str), status, took);
+        tracing::debug!(status = status.as_u16(), milliseconds = took.as_millis() as u64, "answered");
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
     };
-    let route = route.as_ref().map(MatchedPath::as_str);
-    gate.metrics.answered(&method, route, response.status(), started.elapsed());
-    response
+    answered.instrument(span).await
 }
 
 /// Counts a request while it is there, also one whose client goes away.

@@ -2,8 +2,8 @@
 //!
 //! A [`Reader`] looks at one consistent view. What several endpoints show in the same way is made here.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::answer::{self, Basis};
 use super::error::{ApiError, Code};
@@ -30,8 +30,25 @@ pub struct Reader<'a, V> {
     pub entities: &'a Entities,
 }
 
-/// Names of tokens that an answer has shown already, so that no token is read twice for one answer.
-pub type TokenNames = BTreeMap<TokenId, TokenName>;
+/// Tokens whose names are kept for the other answers of a block.
+const MOST_NAMES: usize = 10_000;
+
+/// Names of tokens at a block, so that none is read and written out for every answer that shows it.
+#[derive(Debug, Default)]
+pub struct TokenNames(RwLock<HashMap<TokenId, TokenName>>);
+
+impl TokenNames {
+    fn get(&self, token: TokenId) -> Option<TokenName> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&token).cloned()
+    }
+
+    fn keep(&self, name: &TokenName) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < MOST_NAMES {
+            names.insert(name.token_id, name.clone());
+        }
+    }
+}
 
 impl<V: View> Reader<'_, V> {
     /// What answers rest on.
@@ -72,19 +89,19 @@ impl<V: View> Reader<'_, V> {
     pub fn token_name(&self, token_id: TokenId, record: &TokenRecord) -> TokenName {
         TokenName {
             token_id,
-            token_address: address::encode_token(token_id, self.network),
-            ticker: record.metadata.as_ref().map(|metadata| metadata.ticker.clone()),
+            token_address: address::encode_token(token_id, self.network).into(),
+            ticker: record.metadata.as_ref().map(|metadata| metadata.ticker.as_str().into()),
             decimals: record.metadata.as_ref().map(|metadata| metadata.decimals),
         }
     }
 
     /// A token that another row names.
-    pub fn token(&self, token: TokenId, names: &mut TokenNames) -> Result<TokenName, ReadError> {
-        if let Some(name) = names.get(&token) {
-            return Ok(name.clone());
+    pub fn token(&self, token: TokenId) -> Result<TokenName, ReadError> {
+        if let Some(name) = self.basis.token_names.get(token) {
+            return Ok(name);
         }
         let name = self.token_name(token, &self.view.expect::<Tokens>(&token)?);
-        names.insert(token, name.clone());
+        self.basis.token_names.keep(&name);
         Ok(name)
     }
 

@@ -3,6 +3,8 @@
 //! Token amounts are strings ([`Amount`] sees to it); satoshis, heights and counts are numbers. A field
 //! that has no value is `null`, never left out.
 
+use std::sync::Arc;
+
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -89,9 +91,11 @@ pub struct TokenName {
     /// Its identifier.
     pub token_id: TokenId,
     /// Its identifier in bech32m form.
-    pub token_address: String,
+    #[schema(value_type = String)]
+    pub token_address: Arc<str>,
     /// Ticker, once the metadata is known.
-    pub ticker: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub ticker: Option<Arc<str>>,
     /// Decimals for display, once the metadata is known.
     pub decimals: Option<u8>,
 }

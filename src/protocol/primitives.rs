@@ -157,7 +157,9 @@ macro_rules! byte_newtype {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut digits = [0; 2 * $len];
+                let digits = faster_hex::hex_encode(&self.0, &mut digits).map_err(serde::ser::Error::custom)?;
+                serializer.serialize_str(digits)
             }
         }
 

@@ -1,8 +1,9 @@
 //! Reading the tables: as they are now, and as they were after any block whose state is kept.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, DB, DBRawIterator, Direction, IteratorMode, ReadOptions, Snapshot};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, Snapshot};
 
 use super::codec::Stored;
 use super::error::HeightError;
@@ -10,7 +11,7 @@ use super::history::{self, HISTORY, RowsBefore};
 use super::{Store, retention};
 use crate::ledger::keys::{KeyPart, Only};
 use crate::ledger::tables::{Table, Tip};
-use crate::ledger::view::RowIter;
+use crate::ledger::view::{Row, RowIter};
 use crate::ledger::{ReadError, View};
 use crate::protocol::Height;
 
@@ -129,17 +130,42 @@ impl View for StoreView<'_> {
                 Err(e) => Box::new(std::iter::once(Err(e))),
             };
         }
-        let family = match family(&self.store.db, T::NAME) {
-            Ok(family) => family,
-            Err(e) => return Box::new(std::iter::once(Err(e))),
-        };
         let options = up_to(ReadOptions::default(), to.to_key());
-        let from = from.to_key();
-        let rows =
-            self.snapshot.iterator_cf_opt(family, options, IteratorMode::From(&from, Direction::Forward));
-        Box::new(rows.map(|row| {
-            let (bytes, value) = row.map_err(|e| failed(T::NAME, e))?;
-            Ok((key::<T>(&bytes)?, Stored::read(T::NAME, &value)?.decode::<T>()?))
-        }))
+        match self.iterator(T::NAME, options) {
+            Ok(mut rows) => {
+                rows.seek(from.to_key());
+                Box::new(Rows { rows, ended: false, table: PhantomData::<T> })
+            }
+            Err(e) => Box::new(std::iter::once(Err(e))),
+        }
     }
+}
+
+/// The rows of a table as they are now. No row is copied before it is decoded.
+struct Rows<'a, T> {
+    /// Stands at the next row.
+    rows: DBRawIterator<'a>,
+    ended: bool,
+    table: PhantomData<T>,
+}
+
+impl<T: Table> Iterator for Rows<'_, T> {
+    type Item = Row<T>;
+
+    fn next(&mut self) -> Option<Row<T>> {
+        if self.ended {
+            return None;
+        }
+        let row = match history::item(&self.rows, T::NAME) {
+            Ok(item) => item.map(|(key, value)| row::<T>(key, value)),
+            Err(e) => Some(Err(e)),
+        };
+        self.ended = !matches!(row, Some(Ok(_)));
+        self.rows.next();
+        row
+    }
+}
+
+fn row<T: Table>(bytes: &[u8], value: &[u8]) -> Row<T> {
+    Ok((key::<T>(bytes)?, Stored::read(T::NAME, value)?.decode::<T>()?))
 }

@@ -14,9 +14,9 @@ const SMALL: Options = Options { seed: 7, watched: 3_000, weight: 400_000 };
 fn a_real_node_takes_the_chain_and_an_indexer_finds_every_kind_of_message() {
     let dir = tempfile::tempdir().unwrap();
     let chain = dir.path().join("chain");
-    let facts = write(&chain, SMALL, 10_000_000);
+    let facts = write(&chain, SMALL, 6_500_000);
     assert_eq!(Facts::read(&chain), Some(facts.clone()));
-    assert!(facts.is_of(SMALL, 10_000_000) && !facts.is_of(Options::default(), 10_000_000));
+    assert!(facts.is_of(SMALL, 6_500_000) && !facts.is_of(Options::default(), 6_500_000));
 
     let node = NodeOptions::new().blocks_from(chain.join("blocks")).start();
     let info: Value = node.rpc("getblockchaininfo", &[]);

@@ -14,7 +14,7 @@ use crate::api::names::{self, ExitStateName};
 use crate::api::page::{Page, table_page};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, BlockPlace, EntityName, Owner, TokenName};
 use crate::ledger::activity::{Activity, ExitStep, Flow};
@@ -137,31 +137,24 @@ impl<V: View> Reader<'_, V> {
         let range = (&(owner, Reverse::LOWEST, u32::LOWEST), &(owner, Reverse::HIGHEST, u32::HIGHEST));
         let Page { rows, next_cursor } =
             table_page::<Activities>(&self.view, &self.tip, List::Activities, range, page)?;
-        let mut names = TokenNames::new();
-        let rows = rows
-            .into_iter()
-            .map(|((_, Reverse(height), _), activity)| self.activity_row(height, activity, &mut names));
+        let rows =
+            rows.into_iter().map(|((_, Reverse(height), _), activity)| self.activity_row(height, activity));
         let activity = rows.collect::<Result<_, _>>()?;
         Ok(ActivityList { owner: self.owner(owner), activity, next_cursor })
     }
 
-    fn activity_row(
-        &self,
-        height: Height,
-        activity: Activity,
-        names: &mut TokenNames,
-    ) -> Result<ActivityRow, ReadError> {
+    fn activity_row(&self, height: Height, activity: Activity) -> Result<ActivityRow, ReadError> {
         let block = self.block(height)?;
         Ok(match activity {
             Activity::Snapshot { entity, sequence, token, declared, dropped } => {
                 let entity = self.entity(entity)?;
                 let (declared, dropped) = (flow(declared), flow(dropped));
                 let snapshot = SnapshotActivity { entity, snapshot_sequence: sequence, declared, dropped };
-                ActivityRow { block, token: self.token(token, names)?, snapshot: Some(snapshot), exit: None }
+                ActivityRow { block, token: self.token(token)?, snapshot: Some(snapshot), exit: None }
             }
             Activity::Exit { exit, token, step } => {
                 let exit = exit_activity(exit.to_string(), step);
-                ActivityRow { block, token: self.token(token, names)?, snapshot: None, exit: Some(exit) }
+                ActivityRow { block, token: self.token(token)?, snapshot: None, exit: Some(exit) }
             }
         })
     }

@@ -11,7 +11,7 @@ use crate::api::body::Body;
 use crate::api::error::{ApiError, Code};
 use crate::api::parse;
 use crate::api::query::{Ask, LimitRequest, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::Answer;
 use crate::ledger::view::View;
@@ -101,10 +101,9 @@ impl<V: View> Reader<'_, V> {
             self.known_token(token)?;
         }
         let page = PageRequest { limit, cursor: None };
-        let mut names = TokenNames::new();
         let rows = owners.iter().map(|owner| match token {
-            Some(token) => Ok(self.balances_of_token(*owner, token, &mut names)?),
-            None => self.balances(*owner, &page, &mut names),
+            Some(token) => Ok(self.balances_of_token(*owner, token)?),
+            None => self.balances(*owner, &page),
         });
         Ok(BalanceBatch { owners: rows.collect::<Result<_, _>>()? })
     }

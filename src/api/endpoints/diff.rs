@@ -16,7 +16,7 @@ use crate::api::error::{ApiError, Code};
 use crate::api::page::{Page, Pager};
 use crate::api::parse::{self, BlockName};
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, AsOf, Owner, Sums, TokenName};
 use crate::ledger::keys::{EntityIndex, KeyPart};
@@ -113,9 +113,8 @@ impl StateReader<'_> {
         let pager = Pager::open(&self.tip, List::Diff, (&Key::LOWEST, &Key::HIGHEST), page)?;
         let mut keys = self.keys_that_may_differ(&before, of, pager.from)?;
         let rest = if keys.len() > WINDOW { keys.pop_last() } else { None };
-        let mut names = TokenNames::new();
         let rows = keys.into_iter().filter_map(|key| {
-            let change = self.change(&before, key, &mut names).transpose()?;
+            let change = self.change(&before, key).transpose()?;
             Some(change.map(|change| (key, change)))
         });
         let Page { rows: changes, next_cursor } = pager.collect(rows)?;
@@ -159,12 +158,7 @@ impl StateReader<'_> {
     }
 
     /// The row of a balance, if it differs.
-    fn change(
-        &self,
-        before: &Self,
-        key: Key,
-        names: &mut TokenNames,
-    ) -> Result<Option<BalanceChange>, ReadError> {
+    fn change(&self, before: &Self, key: Key) -> Result<Option<BalanceChange>, ReadError> {
         let (owner, token, entity) = key;
         let balance = |reader: &Self| reader.view.get::<Balances>(&key).map(Option::unwrap_or_default);
         let (old, new): (Balance, Balance) = (balance(before)?, balance(self)?);
@@ -173,7 +167,7 @@ impl StateReader<'_> {
         }
         Ok(Some(BalanceChange {
             owner: self.owner(owner),
-            token: self.token(token, names)?,
+            token: self.token(token)?,
             before: before.sums(entity, old)?,
             after: self.sums(entity, new)?,
         }))

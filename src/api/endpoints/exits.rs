@@ -17,7 +17,7 @@ use crate::api::names::{self, ExitStateName, OwnerSignature};
 use crate::api::page::{Page, table_page};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, BlockPlace, EntityName, Holding, Spend};
 use crate::ledger::keys::{ExitId, KeyPart, L1OutPoint};
@@ -209,20 +209,19 @@ impl<V: View> Reader<'_, V> {
 
     /// A list of exits from their ids.
     pub fn exit_rows(&self, page: Page<ExitId>) -> Result<Exits, ApiError> {
-        let mut names = TokenNames::new();
         let exits = page.rows.into_iter().map(|id| {
             let record = self.view.expect::<tables::Exits>(&id)?;
-            self.exit_row(id, &record, &mut names)
+            self.exit_row(id, &record)
         });
         Ok(Exits { exits: exits.collect::<Result<_, _>>()?, next_cursor: page.next_cursor })
     }
 
     /// An exit as answers show it.
-    pub fn exit_row(&self, id: ExitId, exit: &ExitRecord, names: &mut TokenNames) -> Result<Exit, ReadError> {
+    pub fn exit_row(&self, id: ExitId, exit: &ExitRecord) -> Result<Exit, ReadError> {
         let ttxo = self.view.get::<Ttxos>(&(exit.entity, exit.ttxo))?;
         let locktime = ttxo.as_ref().map(|ttxo| ttxo.locktime).filter(|_| exit.state.is_valid());
         let holding = ttxo.map(|ttxo| -> Result<_, ReadError> {
-            let token = self.token(ttxo.token, names)?;
+            let token = self.token(ttxo.token)?;
             Ok(Holding { owner: self.owner(ttxo.owner), token, amount: ttxo.amount })
         });
         let (state, reason) = names::exit_state(exit.state);

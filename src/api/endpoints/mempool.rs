@@ -13,7 +13,7 @@ use crate::api::error::ApiError;
 use crate::api::names::{self, ExitStateName};
 use crate::api::parse;
 use crate::api::query::{Ask, LimitRequest, MAX_LIMIT, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, EntityName, Holding};
 use crate::ledger::Rules;
@@ -167,10 +167,10 @@ impl<V: View> Reader<'_, V> {
         let wanted = |output: OutPoint| outpoint.is_none_or(|outpoint| outpoint == output);
         let mut kept: Vec<_> = contents.kept.iter().filter(|(_, kept)| kept.outputs().any(wanted)).collect();
         kept.sort_by_key(|(_, kept)| Reverse(kept.first_seen));
-        let (mut names, mut rows) = (TokenNames::new(), Vec::new());
+        let mut rows = Vec::new();
         for (&txid, kept) in kept {
             for outcome in mempool::preview(&self.view, rules, contents, txid)? {
-                let row = self.unconfirmed_row(txid, kept.first_seen, &outcome, &mut names)?;
+                let row = self.unconfirmed_row(txid, kept.first_seen, &outcome)?;
                 rows.extend(Some(row).filter(|row| wanted(row.outpoint)));
             }
             if rows.len() >= limit {
@@ -186,12 +186,11 @@ impl<V: View> Reader<'_, V> {
         txid: Txid,
         first_seen_time: u64,
         outcome: &Outcome,
-        names: &mut TokenNames,
     ) -> Result<UnconfirmedExit, ReadError> {
         let Outcome { exit, before, after } = *outcome;
         let ttxo = self.view.get::<Ttxos>(&(after.entity, after.ttxo))?;
         let holding = ttxo.map(|ttxo| -> Result<_, ReadError> {
-            let token = self.token(ttxo.token, names)?;
+            let token = self.token(ttxo.token)?;
             Ok(Holding { owner: self.owner(ttxo.owner), token, amount: ttxo.amount })
         });
         let (would_be, reason) = names::exit_state(after.state);

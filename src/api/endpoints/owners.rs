@@ -12,7 +12,7 @@ use crate::api::error::{ApiError, Code};
 use crate::api::page::{Page, table_page};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, Owner, Sums, TokenName};
 use crate::ledger::keys::{EntityIndex, KeyPart};
@@ -85,9 +85,7 @@ pub async fn balances(
 ) -> Result<Response, ApiError> {
     let (owner, page) = (parse::owner(&app, &owner)?, params.page()?);
     let Some(token) = params.take("token") else {
-        return app
-            .state(params.finish()?, move |reader| reader.balances(owner, &page, &mut TokenNames::new()))
-            .await;
+        return app.state(params.finish()?, move |reader| reader.balances(owner, &page)).await;
     };
     let token = parse::token(&app, &token)?;
     if page.cursor.is_some() {
@@ -96,7 +94,7 @@ pub async fn balances(
     }
     let read = move |reader: &StateReader<'_>| {
         reader.known_token(token)?;
-        Ok(reader.balances_of_token(owner, token, &mut TokenNames::new())?)
+        Ok(reader.balances_of_token(owner, token)?)
     };
     app.state(params.finish()?, read).await
 }
@@ -132,35 +130,24 @@ pub async fn owner_ttxos(
 
 impl<V: View> Reader<'_, V> {
     /// What an owner holds, in all tokens.
-    pub fn balances(
-        &self,
-        owner: OwnerKey,
-        page: &PageRequest,
-        names: &mut TokenNames,
-    ) -> Result<Balances, ApiError> {
+    pub fn balances(&self, owner: OwnerKey, page: &PageRequest) -> Result<Balances, ApiError> {
         let range = (
             &(owner, TokenId::LOWEST, EntityIndex::LOWEST),
             &(owner, TokenId::HIGHEST, EntityIndex::HIGHEST),
         );
         let Page { rows, next_cursor } =
             table_page::<tables::Balances>(&self.view, &self.tip, List::Balances, range, page)?;
-        let balances = rows
-            .into_iter()
-            .map(|((_, token, entity), balance)| self.balance_row(token, entity, balance, names));
+        let balances =
+            rows.into_iter().map(|((_, token, entity), balance)| self.balance_row(token, entity, balance));
         let balances = balances.collect::<Result<_, _>>()?;
         Ok(Balances { owner: self.owner(owner), balances, next_cursor })
     }
 
     /// What an owner holds of a known token: one row per entity, zeros included.
-    pub fn balances_of_token(
-        &self,
-        owner: OwnerKey,
-        token: TokenId,
-        names: &mut TokenNames,
-    ) -> Result<Balances, ReadError> {
+    pub fn balances_of_token(&self, owner: OwnerKey, token: TokenId) -> Result<Balances, ReadError> {
         let balances = self.entities.iter().map(|(entity, _)| {
             let balance = self.view.get::<tables::Balances>(&(owner, token, entity))?.unwrap_or_default();
-            self.balance_row(token, entity, balance, names)
+            self.balance_row(token, entity, balance)
         });
         let balances = balances.collect::<Result<_, ReadError>>()?;
         Ok(Balances { owner: self.owner(owner), balances, next_cursor: None })
@@ -171,9 +158,8 @@ impl<V: View> Reader<'_, V> {
         token: TokenId,
         entity: EntityIndex,
         balance: Balance,
-        names: &mut TokenNames,
     ) -> Result<BalanceRow, ReadError> {
-        Ok(BalanceRow { token: self.token(token, names)?, sums: self.sums(entity, balance)? })
+        Ok(BalanceRow { token: self.token(token)?, sums: self.sums(entity, balance)? })
     }
 
     fn owner_ttxos(&self, owner: OwnerKey, page: &PageRequest) -> Result<OwnerTtxos, ApiError> {
@@ -183,10 +169,9 @@ impl<V: View> Reader<'_, V> {
         );
         let Page { rows, next_cursor } =
             table_page::<tables::OwnerTtxos>(&self.view, &self.tip, List::OwnerTtxos, range, page)?;
-        let mut names = TokenNames::new();
         let ttxos = rows.into_iter().map(|((_, entity, outpoint), _)| {
             let record = self.view.expect::<Ttxos>(&(entity, outpoint))?;
-            self.ttxo_row(entity, outpoint, &record, &mut names)
+            self.ttxo_row(entity, outpoint, &record)
         });
         let ttxos = ttxos.collect::<Result<_, _>>()?;
         Ok(OwnerTtxos { owner: self.owner(owner), ttxos, next_cursor })

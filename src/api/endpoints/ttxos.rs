@@ -12,7 +12,7 @@ use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, DeclarationChange, ExitStateName, TtxoState};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, EntityName, Owner, TokenName};
 use crate::ledger::keys::EntityIndex;
@@ -118,11 +118,10 @@ pub async fn ttxo(
 
 impl<V: View> Reader<'_, V> {
     fn ttxo(&self, outpoint: SparkOutPoint) -> Result<Ttxos, ApiError> {
-        let mut names = TokenNames::new();
         let mut ttxos = Vec::new();
         for (entity, _) in self.entities.iter() {
             if let Some(record) = self.view.get::<tables::Ttxos>(&(entity, outpoint))? {
-                ttxos.push(self.ttxo_row(entity, outpoint, &record, &mut names)?);
+                ttxos.push(self.ttxo_row(entity, outpoint, &record)?);
             }
         }
         if ttxos.is_empty() {
@@ -140,7 +139,6 @@ impl<V: View> Reader<'_, V> {
         entity: EntityIndex,
         outpoint: SparkOutPoint,
         record: &TtxoRecord,
-        names: &mut TokenNames,
     ) -> Result<Ttxo, ReadError> {
         let exit = self.standing_exit(entity, outpoint)?;
         let declared = record.is_declared();
@@ -156,7 +154,7 @@ impl<V: View> Reader<'_, V> {
             vout: outpoint.vout,
             entity: self.entity(entity)?,
             owner: self.owner(record.owner),
-            token: self.token(record.token, names)?,
+            token: self.token(record.token)?,
             amount: record.amount,
             state: match (&exit, declared) {
                 (Some(_), _) => TtxoState::Exited,

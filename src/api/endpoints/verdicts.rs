@@ -15,7 +15,7 @@ use crate::api::error::{ApiError, Code};
 use crate::api::names::{self, ExitStateName};
 use crate::api::parse;
 use crate::api::query::{Ask, Params};
-use crate::api::reader::{Reader, TokenNames};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, EntityName};
 use crate::claims::{
@@ -279,7 +279,7 @@ impl<V: View> Reader<'_, V> {
                 format!("no withdrawal announcement of a followed entity names the output {output}");
             return Err(ApiError::new(Code::ExitNotFound, message));
         }
-        Ok(self.verdict_row(assessment, policy, &mut TokenNames::new())?)
+        Ok(self.verdict_row(assessment, policy)?)
     }
 
     fn verdicts(
@@ -288,7 +288,7 @@ impl<V: View> Reader<'_, V> {
         policy: &Policy,
         mempool: Option<&Hints>,
     ) -> Result<Verdicts, ApiError> {
-        let (mut claims, mut names) = (self.claims(), TokenNames::new());
+        let mut claims = self.claims();
         let mut looked_at = 0;
         let mut verdicts = Vec::with_capacity(outputs.len());
         for output in outputs {
@@ -300,7 +300,7 @@ impl<V: View> Reader<'_, V> {
                     format!("more than {MAX_EXITS} exits name these outputs: ask for fewer at once");
                 return Err(ApiError::new(Code::BadBody, message));
             }
-            verdicts.push(self.verdict_row(assessment, policy, &mut names)?);
+            verdicts.push(self.verdict_row(assessment, policy)?);
         }
         Ok(Verdicts { verdicts })
     }
@@ -309,13 +309,8 @@ impl<V: View> Reader<'_, V> {
         Claims::new(&self.view, self.entities, self.tip)
     }
 
-    fn verdict_row(
-        &self,
-        assessment: Assessment,
-        policy: &Policy,
-        names: &mut TokenNames,
-    ) -> Result<VerdictRow, ReadError> {
-        let exit = assessment.exit.map(|(id, exit)| self.exit_row(id, &exit, names)).transpose()?;
+    fn verdict_row(&self, assessment: Assessment, policy: &Policy) -> Result<VerdictRow, ReadError> {
+        let exit = assessment.exit.map(|(id, exit)| self.exit_row(id, &exit)).transpose()?;
         let others = assessment.others.iter().map(|(id, exit)| self.other_exit(*id, exit));
         Ok(VerdictRow {
             txid: assessment.output.txid.into(),
