@@ -177,9 +177,9 @@ impl<V: View> Block<'_, V> {
                 (new_rows::<OwnerTtxos>(owned), new_rows::<Declared>(declared))
             },
         );
-        self.state.insert_all::<Ttxos>(records);
-        self.state.insert_all::<OwnerTtxos>(owned);
-        self.state.insert_all::<Declared>(declared);
+        self.state.replace_all::<Ttxos>(records);
+        self.state.replace_all::<OwnerTtxos>(owned);
+        self.state.replace_all::<Declared>(declared);
         outpoints
     }
 

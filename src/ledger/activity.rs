@@ -6,9 +6,9 @@
 //! found again from all records.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
+use rayon::prelude::*;
 
 use super::exits::maturity;
 use super::keys::{EntityIndex, ExitId};
@@ -64,6 +64,12 @@ pub struct Flow {
     pub amount: Amount,
 }
 
+impl Flow {
+    fn add(self, more: Flow) -> Flow {
+        Flow { count: self.count + more.count, amount: Amount(self.amount.0.saturating_add(more.amount.0)) }
+    }
+}
+
 /// A step in the life of an exit, in the order in which they can come in one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum ExitStep {
@@ -87,8 +93,8 @@ type SnapshotKey = (OwnerKey, Reverse<Height>, EntityIndex, u64, TokenId);
 /// Collects activities from records.
 #[derive(Debug, Default)]
 pub struct Collector {
-    /// Declared, and dropped.
-    snapshots: BTreeMap<SnapshotKey, (Flow, Flow)>,
+    /// Declared, and dropped; one for each TTXO until they are added up.
+    snapshots: Vec<(SnapshotKey, (Flow, Flow))>,
     exits: Vec<(OwnerKey, Reverse<Height>, Activity)>,
 }
 
@@ -98,10 +104,9 @@ impl Collector {
         let changes = ttxo.history.iter().enumerate().rev();
         for (i, change) in changes.take_while(|(_, change)| change.place.height >= from) {
             let key = (ttxo.owner, Reverse(change.place.height), entity, change.sequence, ttxo.token);
-            let (declared, dropped) = self.snapshots.entry(key).or_default();
-            let flow = if i % 2 == 0 { declared } else { dropped };
-            flow.count += 1;
-            flow.amount = Amount(flow.amount.0.saturating_add(ttxo.amount.0));
+            let flow = Flow { count: 1, amount: ttxo.amount };
+            let flows = if i % 2 == 0 { (flow, Flow::default()) } else { (Flow::default(), flow) };
+            self.snapshots.push((key, flows));
         }
     }
 
@@ -123,13 +128,17 @@ impl Collector {
     }
 
     /// The rows, in the order of their keys.
-    pub fn rows(self) -> impl Iterator<Item = (<Activities as Table>::Key, Activity)> {
-        let snapshots = self.snapshots.into_iter().map(|(key, (declared, dropped))| {
-            let (owner, height, entity, sequence, token) = key;
-            (owner, height, Activity::Snapshot { entity, sequence, token, declared, dropped })
-        });
-        let mut all: Vec<_> = snapshots.chain(self.exits).collect();
-        all.sort_unstable();
+    pub fn rows(mut self) -> impl Iterator<Item = (<Activities as Table>::Key, Activity)> {
+        self.snapshots.par_sort_unstable_by_key(|(key, _)| *key);
+        let mut all = self.exits;
+        for of_one in self.snapshots.chunk_by(|(one, _), (other, _)| one == other) {
+            let (owner, height, entity, sequence, token) = of_one[0].0;
+            let add =
+                |sums: (Flow, Flow), (_, more): &(_, (Flow, Flow))| (sums.0.add(more.0), sums.1.add(more.1));
+            let (declared, dropped) = of_one.iter().fold(Default::default(), add);
+            all.push((owner, height, Activity::Snapshot { entity, sequence, token, declared, dropped }));
+        }
+        all.par_sort_unstable();
         let mut last = None;
         all.into_iter().map(move |(owner, height, activity)| {
             let number = match last {

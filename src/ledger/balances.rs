@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::keys::EntityIndex;
 use super::records::{Balance, ExitState, TtxoRecord, Unit};
-use super::tables::{Balances, Holders, Table};
+use super::tables::{Balances, Change, Holders, Table};
 use super::view::{InOrder, Overlay, ReadError, View};
 use crate::protocol::{Amount, OwnerKey, TokenId};
 
@@ -127,11 +127,18 @@ impl Moves {
                 old.push(balances.get(&key(sum.of))?);
             }
         }
+        let (mut balances, mut holders) = (Vec::with_capacity(sums.len()), Vec::new());
         for (Move { of, taken, given }, old) in sums.into_iter().zip(old) {
             let rest = old.unwrap_or_default().without(Share::Available, taken);
             let new = rest.and_then(|rest| rest.with(Share::Available, given));
-            write_balance(state, key(of), old, new.ok_or_else(|| does_not_add_up(of))?);
+            let (balance, holder) = rows(key(of), old, new.ok_or_else(|| does_not_add_up(of))?);
+            balances.push(balance);
+            holders.extend(holder);
         }
+        holders.par_sort_unstable_by_key(|(key, _)| *key);
+        // Maps that are built at once take less time and memory than those that grow row by row.
+        state.replace_all::<Balances>(balances.into_iter().collect());
+        state.replace_all::<Holders>(holders.into_iter().collect());
         Ok(())
     }
 
@@ -153,6 +160,22 @@ fn does_not_add_up((owner, token): (OwnerKey, TokenId)) -> ReadError {
     ReadError { table: Balances::NAME, reason }
 }
 
+/// How a row of a table changes.
+type RowChange<T> = (<T as Table>::Key, Change<<T as Table>::Value>);
+
+/// How a balance changes, and with it the owners of its token.
+fn rows(
+    key: <Balances as Table>::Key,
+    old: Option<Balance>,
+    new: Balance,
+) -> (RowChange<Balances>, Option<RowChange<Holders>>) {
+    let (owner, token, entity) = key;
+    let new = Some(new).filter(|new| *new != Balance::default());
+    let holder = Change { before: old.map(|_| Box::new(Unit)), after: new.map(|_| Unit) };
+    let holder = (old.is_some() != new.is_some()).then_some(((token, owner, entity), holder));
+    ((key, Change { before: old.map(Box::new), after: new }), holder)
+}
+
 /// Writes a balance and keeps the owners of its token in step.
 fn write_balance<V: View>(
     state: &mut Overlay<V>,
@@ -160,12 +183,9 @@ fn write_balance<V: View>(
     old: Option<Balance>,
     new: Balance,
 ) {
-    let (owner, token, entity) = key;
-    let new = Some(new).filter(|new| *new != Balance::default());
-    state.replace::<Balances>(key, old, new);
-    if old.is_some() != new.is_some() {
-        state.replace::<Holders>((token, owner, entity), old.map(|_| Unit), new.map(|_| Unit));
-    }
+    let (balance, holder) = rows(key, old, new);
+    state.replace_all::<Balances>([balance].into());
+    state.replace_all::<Holders>(holder.into_iter().collect());
 }
 
 impl Balance {

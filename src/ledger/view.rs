@@ -165,12 +165,17 @@ impl<V: View> Overlay<V> {
         }
     }
 
-    /// Writes rows that are known not to be there.
-    pub fn insert_all<T: Table>(&mut self, rows: Rows<T>) {
+    /// Changes rows, each from what is known to be there.
+    pub fn replace_all<T: Table>(&mut self, rows: Rows<T>) {
         if !T::rows(&self.changes).is_empty() {
-            return rows.into_iter().for_each(|(key, row)| self.replace::<T>(key, None, row.after));
+            let replace = |(key, row): (_, Change<T::Value>)| {
+                self.replace::<T>(key, row.before.map(|before| *before), row.after);
+            };
+            return rows.into_iter().for_each(replace);
         }
-        debug_assert!(rows.keys().all(|key| matches!(self.base.get::<T>(key), Ok(None))), "{}", T::NAME);
+        debug_assert!(rows.iter().all(|(key, row)| {
+            self.base.get::<T>(key).ok().as_ref().map(Option::as_ref) == Some(row.before.as_deref())
+        }));
         *T::rows_mut(&mut self.changes) = rows;
     }
 
@@ -253,7 +258,7 @@ mod tests {
 
     fn squares(keys: impl Iterator<Item = u8>) -> Overlay<Empty> {
         let mut state = Overlay::new(Empty);
-        state.insert_all::<Counters>(new_rows::<Counters>(keys.map(|key| (key, u64::from(key).pow(2)))));
+        state.replace_all::<Counters>(new_rows::<Counters>(keys.map(|key| (key, u64::from(key).pow(2)))));
         state
     }
 
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn rows_known_to_be_absent_are_changes_from_nothing() {
         let mut state = squares([1, 5].into_iter());
-        state.insert_all::<Counters>(new_rows::<Counters>([(3, 9)].into_iter()));
+        state.replace_all::<Counters>(new_rows::<Counters>([(3, 9)].into_iter()));
         state.replace::<Counters>(5, Some(25), None);
         let keys: Vec<u8> = state.scan::<Counters>(&0, &255).map(|row| row.unwrap().0).collect();
         assert_eq!(keys, [1, 3]);

@@ -180,6 +180,11 @@ impl Store {
         Ok(view::family(&self.db, name)?)
     }
 
+    /// All column families.
+    fn families(&self) -> impl Iterator<Item = Result<&ColumnFamily, StoreError>> {
+        family_names().into_iter().map(|name| self.family(name))
+    }
+
     fn failed(&self, e: rocksdb::Error) -> StoreError {
         StoreError::of_rocksdb(&self.data_dir, e)
     }

@@ -16,12 +16,22 @@ use rocksdb::{
 
 use super::history::{self, HISTORY};
 use crate::kill;
+use crate::ledger::tables::{Declared, Table};
 
 /// Bytes of memory for blocks of files and for rows that are not in files yet, of all tables together.
 const MEMORY: usize = 192 << 20;
 
 /// The part of [`MEMORY`] that rows may take before they are written to files.
 const WRITE_BUFFERS: usize = 64 << 20;
+
+/// Levels of files that RocksDB has unless it is told otherwise.
+const LEVELS: usize = 7;
+
+/// What RocksDB has for the window of a compressor unless it is told otherwise.
+const DEFAULT_WINDOW: i32 = -14;
+
+/// The fastest.
+const ZSTD_LEVEL: i32 = 1;
 
 /// Memory that all tables share.
 pub(super) struct Shared {
@@ -87,15 +97,24 @@ pub(super) fn write() -> WriteOptions {
     options
 }
 
-/// Options of a write that is worth nothing without a later one.
+/// Options of a step of a big block that others follow. It is not in the log: all of the steps are in
+/// files before the last one is written. Tables are flushed together, so that what a kill leaves of the
+/// steps is a beginning of them.
 pub(super) fn write_step() -> WriteOptions {
-    WriteOptions::default()
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
 }
 
 /// The column families with their options.
 pub(super) fn families(names: &[&str], shared: &Shared) -> Vec<ColumnFamilyDescriptor> {
     let options = |name| {
         let mut options = family(&shared.cache);
+        if name == Declared::NAME {
+            // Hashes by hashes: there is nothing to compress, and every delta reads all of them.
+            options.set_compression_per_level(&[DBCompressionType::None; LEVELS]);
+            options.set_bottommost_compression_type(DBCompressionType::None);
+        }
         if name == HISTORY {
             // Reading at a height asks for the history of rows that mostly have none: a filter knows.
             options.set_prefix_extractor(history::prefixes());
@@ -119,10 +138,16 @@ fn family(cache: &Cache) -> Options {
     table.set_format_version(6);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    // Cheap enough for rows that are soon merged again.
-    options.set_compression_type(DBCompressionType::Lz4);
-    // Rows at the bottom are the bulk and the coldest.
+    // Rows that are new are soon merged again; on the way down, what costs next to nothing.
+    let mut levels = [DBCompressionType::Lz4; LEVELS];
+    levels[0] = DBCompressionType::None;
+    options.set_compression_per_level(&levels);
+    // Rows at the bottom are the bulk and the coldest. Keys and hashes compress badly, at any level.
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options.set_bottommost_compression_options(DEFAULT_WINDOW, ZSTD_LEVEL, 0, 0, true);
+    // Merging twice as many new files at once halves what a big block makes RocksDB write, and a look-up
+    // has twice as many files to pass by, by their filters.
+    options.set_level_zero_file_num_compaction_trigger(8);
     // The most that one table may hold of the common limit: half of it, so that one can fill while
     // another is written.
     options.set_write_buffer_size(kill::size(WRITE_BUFFERS / 2, 64 << 10));

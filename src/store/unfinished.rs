@@ -9,7 +9,7 @@
 
 use std::sync::PoisonError;
 
-use rocksdb::{DB, WriteBatch};
+use rocksdb::{DB, FlushOptions, WriteBatch};
 
 use super::{Store, StoreError, options};
 use crate::ledger::ReadError;
@@ -33,16 +33,15 @@ impl Store {
         look(*self.unfinished.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes a step that others follow. The log is written in order: what is not on the disk yet is lost
-    /// from its end.
+    /// Writes a step that others follow. The first one is in the log, so that nothing of the block can be
+    /// there without a sign of it.
     pub(super) fn write_step(&self, height: Height, mut batch: WriteBatch) -> Result<(), StoreError> {
-        let write = |batch| self.db.write_opt(batch, &options::write_step()).map_err(|e| self.failed(e));
         if self.with_unfinished(|unfinished| unfinished.is_some()) {
-            return write(batch);
+            return self.db.write_opt(batch, &options::write_step()).map_err(|e| self.failed(e));
         }
         let mut unfinished = self.unfinished.write().unwrap_or_else(PoisonError::into_inner);
         batch.put(UNFINISHED, height.to_key());
-        write(batch)?;
+        self.write(batch)?;
         *unfinished = Some(height);
         Ok(())
     }
@@ -52,11 +51,18 @@ impl Store {
         if self.with_unfinished(|unfinished| unfinished.is_none()) {
             return self.write(batch);
         }
+        self.write_files()?;
         let mut unfinished = self.unfinished.write().unwrap_or_else(PoisonError::into_inner);
         batch.delete(UNFINISHED);
         self.write(batch)?;
         *unfinished = None;
         Ok(())
+    }
+
+    /// Moves all rows from memory to files.
+    fn write_files(&self) -> Result<(), StoreError> {
+        let families = self.families().collect::<Result<Vec<_>, _>>()?;
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(|e| self.failed(e))
     }
 
     /// Takes back the block that is there in part, if one is.
