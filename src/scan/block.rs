@@ -154,14 +154,14 @@ impl Scanner {
         // proven, whatever the user wants.
         let matters = marked || !txs.is_empty();
         if matters && !TXIDS {
-            scratch.txids = integrity::txids(bytes);
+            integrity::hash_transactions::<false>(bytes, &mut scratch.txid_pairs, &mut scratch.txids);
             check_merkle_root(&header, hash, &mut scratch.txids)?;
         }
         // A spend that matters has a witness, so without one some were left out.
         let must_have = has_witness || txs.iter().any(|tx| !tx.spends.is_empty());
         if (WTXIDS || matters) && must_have {
             if !WTXIDS {
-                scratch.wtxids = integrity::wtxids(bytes);
+                integrity::hash_transactions::<true>(bytes, &mut scratch.wtxid_pairs, &mut scratch.wtxids);
             }
             if !integrity::commitment_holds(&bytes[coinbase], &mut scratch.wtxids) {
                 return Err(BlockFault::WitnessCommitment { block: hash });

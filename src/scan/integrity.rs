@@ -3,10 +3,9 @@
 use std::ops::ControlFlow;
 
 use bitcoin::consensus::encode;
-use bitcoin::hashes::{Hash, sha256d};
 use bitcoin_slices::{Visit, Visitor, bsl};
 
-use super::sha256;
+use super::sha256::{self, Pairing};
 
 /// Root over txids or wtxids, in internal byte order. `None` for no leaves at all and for a tree
 /// whose last nodes repeat those before them: such a block has the root of a shorter one
@@ -38,28 +37,30 @@ pub(super) fn commitment_holds(coinbase: &[u8], wtxids: &mut Vec<[u8; 32]>) -> b
     merkle_root(wtxids).is_some_and(|root| sha256::parent(&root, &reserved) == committed)
 }
 
-/// The txids of a block that decodes.
-pub(super) fn txids(block: &[u8]) -> Vec<[u8; 32]> {
-    hash_transactions(block, |tx| tx.txid().to_byte_array())
-}
-
-/// The wtxids of a block that decodes, that of the coinbase included.
-pub(super) fn wtxids(block: &[u8]) -> Vec<[u8; 32]> {
-    hash_transactions(block, |tx| sha256d::Hash::hash(tx.as_ref()).to_byte_array())
-}
-
-fn hash_transactions(block: &[u8], hash: impl Fn(&bsl::Transaction<'_>) -> [u8; 32]) -> Vec<[u8; 32]> {
-    struct Hashes<F>(F, Vec<[u8; 32]>);
-    impl<F: Fn(&bsl::Transaction<'_>) -> [u8; 32]> Visitor for Hashes<F> {
+/// Puts the txids of a block that decodes in place of what `hashes` holds; with `WITNESSES`, its wtxids, that
+/// of the coinbase included.
+pub(super) fn hash_transactions<const WITNESSES: bool>(
+    block: &[u8],
+    pairs: &mut Pairing,
+    hashes: &mut Vec<[u8; 32]>,
+) {
+    struct Walk<'a, const WITNESSES: bool> {
+        pairs: &'a mut Pairing,
+        hashes: &'a mut Vec<[u8; 32]>,
+    }
+    impl<const WITNESSES: bool> Visitor for Walk<'_, WITNESSES> {
         fn visit_transaction(&mut self, tx: &bsl::Transaction<'_>) -> ControlFlow<()> {
-            self.1.push((self.0)(tx));
+            let (a, b, c) = if WITNESSES { (tx.as_ref(), &[][..], &[][..]) } else { tx.txid_preimage() };
+            self.hashes.push([0; 32]);
+            self.pairs.add([a, b, c], self.hashes.len() - 1, self.hashes);
             ControlFlow::Continue(())
         }
     }
-    let mut hashes = Hashes(hash, Vec::new());
+    hashes.clear();
+    pairs.clear();
     // It decodes; else what is found so far has another root.
-    let _ = bsl::Block::visit(block, &mut hashes);
-    hashes.1
+    let _ = bsl::Block::visit(block, &mut Walk::<WITNESSES> { pairs, hashes });
+    pairs.finish(hashes);
 }
 
 /// What the script of an output that commits to witnesses begins with; 32 bytes follow.
@@ -84,6 +85,7 @@ fn commitment(coinbase: &bitcoin::Transaction) -> Option<([u8; 32], [u8; 32])> {
 mod tests {
     use super::*;
     use bitcoin::Txid;
+    use bitcoin::hashes::Hash;
     use bitcoin::merkle_tree::calculate_root;
 
     fn leaves(count: u8) -> Vec<[u8; 32]> {
