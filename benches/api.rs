@@ -4,7 +4,8 @@
 //! one axum handler that answers a body of the same size and does nothing else. `wrk` asks both for the same
 //! paths, in turn. Then the latency of the API is measured at half of the load that it carried.
 //!
-//! `cargo bench --bench api`, with `wrk` on PATH. SECONDS=20 measures longer.
+//! `cargo bench --bench api`, with `wrk` on PATH. SECONDS=20 measures longer. MINUTES=10 asks for so long in
+//! the end, and says how much memory the process has, which should not grow.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -46,13 +47,23 @@ fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let stop = Stop::new();
     let address = runtime.block_on(serve(store, &stop));
-    for (what, paths) in [
-        ("balances", owners.iter().map(|owner| format!("/v1/owners/{owner}/balances")).collect::<Vec<_>>()),
-        ("token", tokens.iter().map(|token| format!("/v1/tokens/{token}")).collect()),
-    ] {
-        measure(&runtime, what, &address, &paths, seconds);
+    let balances: Vec<_> = owners.iter().map(|owner| format!("/v1/owners/{owner}/balances")).collect();
+    let tokens: Vec<_> = tokens.iter().map(|token| format!("/v1/tokens/{token}")).collect();
+    measure(&runtime, "balances", &address, &balances, seconds);
+    measure(&runtime, "token", &address, &tokens, seconds);
+    let minutes = std::env::var("MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    for minute in 1..=minutes {
+        let rate = (wrk(&address, &balances, 30) + wrk(&address, &tokens, 30)) / 2.0;
+        println!("minute {minute}: {rate:.0} requests/s, {} MiB of memory", resident_mib());
     }
     stop.request();
+}
+
+/// Memory that this process has now, the load generator apart. Linux only.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
 }
 
 fn measure(runtime: &Runtime, what: &str, address: &str, paths: &[String], seconds: u64) {

@@ -33,8 +33,8 @@ const LONG_POLL: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 
 /// What is said about the two interfaces.
-const FASTER: &str = "several times faster";
-const SLOWER: &str = "which is several times slower";
+const FASTER: &str = "about five times faster";
+const SLOWER: &str = "which is about five times slower";
 
 /// Error codes of Bitcoin Core.
 const RPC_MISC_ERROR: i32 = -1;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bench_chain;
+mod busy;
 mod cli;
 mod cli_run;
 mod damage;
