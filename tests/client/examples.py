@@ -80,8 +80,8 @@ def call(package, client, operation, values, query, body):
     signature = inspect.signature(module.sync_detailed).parameters
 
     def argument(place, name, text):
-        # A name that path and query share is told apart by the place.
-        key = name if name in signature else f"{name}_{place}"
+        # A word of the language gets an underscore; a name that path and query share is told apart by the place.
+        key = next(key for key in (name, f"{name}_", f"{name}_{place}") if key in signature)
         kinds = typing.get_args(signature[key].annotation) or (signature[key].annotation,)
         if bool in kinds:
             return key, text == "true"
