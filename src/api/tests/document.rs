@@ -77,6 +77,25 @@ async fn every_operation_has_an_example_and_a_name_of_its_own() {
     }
 }
 
+/// Rules that are `null` are none, and programs that read the document stop at them.
+#[test]
+fn nothing_in_the_document_is_null_but_values_of_examples() {
+    fn nulls(value: &Value, place: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Null => found.push(place.to_owned()),
+            Value::Object(fields) => {
+                let rules = fields.iter().filter(|(name, _)| !name.starts_with("example"));
+                rules.for_each(|(name, value)| nulls(value, &format!("{place}/{name}"), found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| nulls(value, place, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    nulls(&openapi::document(&Answers::new()), "", &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// The answers that the document has, by path template, method and status.
 pub(super) struct Schemas {
     document: Value,
