@@ -145,8 +145,8 @@ fn family(cache: &Cache) -> Options {
     // Rows at the bottom are the bulk and the coldest. Keys and hashes compress badly, at any level.
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options.set_bottommost_compression_options(DEFAULT_WINDOW, ZSTD_LEVEL, 0, 0, true);
-    // Merging twice as many new files at once halves what a big block makes RocksDB write, and a look-up
-    // has twice as many files to pass by, by their filters.
+    // Eight new files are merged at once, not four: a big block makes many, and each merge writes the bottom
+    // of its table anew. A look-up passes by the files by their filters.
     options.set_level_zero_file_num_compaction_trigger(8);
     // The most that one table may hold of the common limit: half of it, so that one can fill while
     // another is written.
