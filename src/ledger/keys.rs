@@ -19,6 +19,10 @@ use crate::protocol::{
 pub trait KeyPart: Sized + Clone + Ord + fmt::Debug {
     /// Length in bytes.
     const LEN: usize;
+    /// Length in bytes of what keys have in common whose rows are read together: an owner, say, a token or an
+    /// output. It is the shortest beginning of a tuple that is as long as a hash, for shorter ones are shared
+    /// by too many. 0 for a key that has none.
+    const GROUP: usize = 0;
     /// The lowest value.
     const LOWEST: Self;
     /// The highest value.
@@ -98,6 +102,7 @@ macro_rules! compound_part {
     (($($element:ident),+)) => {
         impl<$($element: KeyPart),+> KeyPart for ($($element,)+) {
             const LEN: usize = 0 $(+ $element::LEN)+;
+            const GROUP: usize = group(&[$($element::LEN),+]);
             const LOWEST: Self = ($($element::LOWEST,)+);
             const HIGHEST: Self = ($($element::HIGHEST,)+);
 
@@ -115,6 +120,19 @@ macro_rules! compound_part {
             }
         }
     };
+}
+
+/// The group of a tuple with elements of these lengths.
+const fn group(mut lengths: &[usize]) -> usize {
+    let mut group = 0;
+    while let [first, rest @ ..] = lengths {
+        if group >= TokenId::LEN {
+            return group;
+        }
+        group += *first;
+        lengths = rest;
+    }
+    0
 }
 
 macro_rules! wrapped_part {

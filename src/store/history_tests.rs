@@ -17,7 +17,7 @@ use crate::ledger::keys::KeyPart;
 use crate::ledger::tables::{Balances, Blocks, ChangeSet, Counters, OwnerTtxos};
 use crate::ledger::tests::vectors::published_chain;
 use crate::ledger::{Overlay, ReadError};
-use crate::protocol::{PubKey, StateHash};
+use crate::protocol::{PubKey, SparkOutPoint, StateHash};
 
 /// Every row of every table, as text.
 pub(super) fn rows(view: &impl View) -> BTreeMap<(&'static str, String), String> {
@@ -186,6 +186,8 @@ enum Step {
     Undo(usize),
     /// All but so many blocks can't be taken back any more.
     Forget(usize),
+    /// What is there so far gets files of its own.
+    Flush,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -194,6 +196,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => vec(write, 0..5).prop_map(Step::Block),
         2 => (1..4usize).prop_map(Step::Undo),
         1 => (3..12usize).prop_map(Step::Forget),
+        1 => Just(Step::Flush),
     ];
     vec(step, 1..60)
 }
@@ -201,9 +204,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// The rows of a random history after each block.
 type States = Vec<BTreeMap<u8, u8>>;
 
+/// Two of them are a group.
 fn long_key(key: u8) -> <OwnerTtxos as Table>::Key {
     let (_, entity, outpoint) = <OwnerTtxos as Table>::Key::LOWEST;
-    (PubKey::from_slice(&[key; 33]).unwrap(), entity, outpoint)
+    let outpoint = SparkOutPoint { vout: u32::from(key % 2), ..outpoint };
+    (PubKey::from_slice(&[key / 2; 33]).unwrap(), entity, outpoint)
+}
+
+fn of_long_key((owner, _, outpoint): &<OwnerTtxos as Table>::Key) -> u8 {
+    owner.as_bytes()[0] * 2 + outpoint.vout as u8
+}
+
+fn flush_all(store: &Store) {
+    for name in family_names() {
+        store.db.flush_cf(store.db.cf_handle(name).unwrap()).unwrap();
+    }
 }
 
 /// The changes of a block: the rows, in a table with short keys and in one with long ones.
@@ -258,13 +273,13 @@ fn compare(store: &Store, states: &States) -> TestCaseResult {
             Err(HeightError::Forgotten { oldest, .. }) if height < oldest => continue,
             Err(e) => return Err(TestCaseError::fail(e.to_string())),
         };
-        for (from, to) in [(0, u8::MAX), (2, 4), (3, 3), (4, 2)] {
+        for (from, to) in [(0, u8::MAX), (2, 4), (2, 3), (3, 3), (4, 5), (4, 2)] {
             let expected: Vec<_> =
                 state.iter().filter(|(key, _)| (from..=to).contains(*key)).map(|(k, v)| (*k, *v)).collect();
             let found = past.scan::<Counters>(&from, &to).map(|row| row.map(|(k, v)| (k, v as u8)));
             prop_assert_eq!(found.collect::<Result<Vec<_>, _>>().unwrap(), expected.clone(), "{}", height);
             let long = past.scan::<OwnerTtxos>(&long_key(from), &long_key(to));
-            let long = long.map(|row| row.unwrap().0.0.as_bytes()[0]).collect::<Vec<_>>();
+            let long = long.map(|row| of_long_key(&row.unwrap().0)).collect::<Vec<_>>();
             prop_assert_eq!(long, expected.iter().map(|(key, _)| *key).collect::<Vec<_>>(), "{}", height);
         }
         let changed = view
@@ -308,6 +323,10 @@ proptest! {
                     let from = states.len().saturating_sub(kept) as u32;
                     store.forget_undo_below(Height(store.rules().start_height.0 + from)).unwrap();
                 }
+                Step::Flush => {
+                    commit(&store, &mut states, &mut run);
+                    flush_all(&store);
+                }
             }
             if run.len() >= length {
                 commit(&store, &mut states, &mut run);
@@ -315,9 +334,7 @@ proptest! {
         }
         commit(&store, &mut states, &mut run);
         if flush {
-            for name in family_names() {
-                store.db.flush_cf(store.db.cf_handle(name).unwrap()).unwrap();
-            }
+            flush_all(&store);
         }
         compare(&store, &states)?;
     }

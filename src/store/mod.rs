@@ -37,7 +37,7 @@ use rocksdb::{ColumnFamily, DB, WriteBatch};
 use tokio::sync::watch;
 
 use crate::kill::{self, Window};
-use crate::ledger::keys::Only;
+use crate::ledger::keys::{KeyPart, Only};
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::{self, Table, TableVisitor, Tip};
 use crate::ledger::{Rules, View};
@@ -53,7 +53,7 @@ pub use cache::CacheRow;
 pub use error::{HeightError, StoreError};
 pub use identity::{FORMAT, IdentityError};
 pub use stale::StaleBlock;
-pub use view::StoreView;
+pub use view::{Moment, StoreView};
 
 /// Directory of the database in the data directory.
 const DATABASE: &str = "db";
@@ -96,7 +96,7 @@ impl Store {
         }
         kill::at(Window::OpenBefore);
         let shared = options::Shared::new();
-        let families = options::families(&family_names(), &shared);
+        let families = options::families(&all_families(), &shared);
         let db = DB::open_cf_descriptors(&options::database(&shared), &db_dir, families)
             .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
         kill::at(Window::OpenRecovered);
@@ -149,6 +149,12 @@ impl Store {
     /// The state as of the last commit.
     pub fn view(&self) -> StoreView<'_> {
         StoreView::new(self)
+    }
+
+    /// Which moment a view would show that were taken now. To ask for it costs next to nothing; a view of its
+    /// own makes each reader wait for a lock of the database, twice.
+    pub fn moment(&self) -> Moment {
+        self.with_unfinished(|before| Moment { sequence: self.db.latest_sequence_number(), before })
     }
 
     /// The last applied block.
@@ -269,7 +275,7 @@ fn beside_a_writer<T>(
 fn open_to_read(data_dir: &Path) -> Result<Store, StoreError> {
     let rules = read_identity(data_dir)?;
     let shared = options::Shared::new();
-    let families = options::families(&family_names(), &shared);
+    let families = options::families(&all_families(), &shared);
     let options = options::read_only(&shared);
     let db = DB::open_cf_descriptors_read_only(&options, data_dir.join(DATABASE), families, false)
         .map_err(|e| StoreError::of_rocksdb(data_dir, e))?;
@@ -305,18 +311,25 @@ fn read_identity(data_dir: &Path) -> Result<Rules, StoreError> {
 }
 
 fn family_names() -> Vec<&'static str> {
-    struct Names(Vec<&'static str>);
-    impl TableVisitor for Names {
+    all_families().into_iter().map(|(name, _)| name).collect()
+}
+
+/// Every column family by name, with the length of what keys of a group have in common; see
+/// [`KeyPart::GROUP`].
+fn all_families() -> Vec<(&'static str, usize)> {
+    struct Families(Vec<(&'static str, usize)>);
+    impl TableVisitor for Families {
         type Error = std::convert::Infallible;
 
         fn table<T: Table>(&mut self) -> Result<(), Self::Error> {
-            self.0.push(T::NAME);
+            self.0.push((T::NAME, T::Key::GROUP));
             Ok(())
         }
     }
-    let mut names = Names(vec![rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, HISTORY, CACHE, STALE]);
-    match tables::visit_tables(&mut names) {
-        Ok(()) => names.0,
+    let others = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, UNDO, HISTORY, CACHE, STALE];
+    let mut families = Families(others.map(|name| (name, 0)).to_vec());
+    match tables::visit_tables(&mut families) {
+        Ok(()) => families.0,
         Err(never) => match never {},
     }
 }

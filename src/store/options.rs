@@ -11,7 +11,7 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, Options,
-    WriteBufferManager, WriteOptions,
+    SliceTransform, WriteBufferManager, WriteOptions,
 };
 
 use super::history::{self, HISTORY};
@@ -106,10 +106,14 @@ pub(super) fn write_step() -> WriteOptions {
     options
 }
 
-/// The column families with their options.
-pub(super) fn families(names: &[&str], shared: &Shared) -> Vec<ColumnFamilyDescriptor> {
-    let options = |name| {
+/// The column families with their options, from their names and the lengths of their groups.
+pub(super) fn families(families: &[(&str, usize)], shared: &Shared) -> Vec<ColumnFamilyDescriptor> {
+    let options = |name, group| {
         let mut options = family(&shared.cache);
+        if group > 0 {
+            // Most files have nothing of the owner or the output whose rows are looked for: filters know.
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(group));
+        }
         if name == Declared::NAME {
             // Hashes by hashes: there is nothing to compress, and every delta reads all of them.
             options.set_compression_per_level(&[DBCompressionType::None; LEVELS]);
@@ -121,7 +125,7 @@ pub(super) fn families(names: &[&str], shared: &Shared) -> Vec<ColumnFamilyDescr
         }
         options
     };
-    names.iter().map(|name| ColumnFamilyDescriptor::new(*name, options(*name))).collect()
+    families.iter().map(|(name, group)| ColumnFamilyDescriptor::new(*name, options(*name, *group))).collect()
 }
 
 fn family(cache: &Cache) -> Options {

@@ -21,14 +21,36 @@ use crate::protocol::Height;
 #[derive(Clone)]
 pub struct StoreView<'a> {
     store: &'a Store,
-    snapshot: Arc<Snapshot<'a>>,
+    held: Arc<Held<'a>>,
     /// The block before which it shows the state; `None` for the state after the last one.
     before: Option<Height>,
 }
 
+/// A snapshot, and how rows are read from it: made once, for all of them.
+struct Held<'a> {
+    options: ReadOptions,
+    snapshot: Snapshot<'a>,
+}
+
+/// Tells whether two views show the same: those with equal moments do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub(super) sequence: u64,
+    pub(super) before: Option<Height>,
+}
+
 impl<'a> StoreView<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        store.with_unfinished(|before| StoreView { store, snapshot: Arc::new(store.db.snapshot()), before })
+        store.with_unfinished(|before| {
+            let (mut options, snapshot) = (ReadOptions::default(), store.db.snapshot());
+            options.set_snapshot(&snapshot);
+            StoreView { store, held: Arc::new(Held { options, snapshot }), before }
+        })
+    }
+
+    /// Which moment it shows.
+    pub fn moment(&self) -> Moment {
+        Moment { sequence: self.held.snapshot.sequence_number(), before: self.before }
     }
 
     /// The same moment, and the state after the block at `height`, which was the last one or came before
@@ -52,7 +74,7 @@ impl<'a> StoreView<'a> {
 
     /// The lowest block whose state can be read: the one below the lowest that can be taken back.
     pub fn oldest(&self) -> Result<Height, ReadError> {
-        let from = self.snapshot.get(retention::UNDO_FROM).map_err(|e| failed("undo", e))?;
+        let from = self.held.snapshot.get(retention::UNDO_FROM).map_err(|e| failed("undo", e))?;
         let start = self.store.rules.start_height;
         Ok(match from {
             Some(bytes) => Height(retention::decode_undo_from(&bytes)?.0.saturating_sub(1)).max(start),
@@ -65,7 +87,7 @@ impl<'a> StoreView<'a> {
         name: &'static str,
         options: ReadOptions,
     ) -> Result<DBRawIterator<'_>, ReadError> {
-        Ok(self.snapshot.raw_iterator_cf_opt(family(&self.store.db, name)?, options))
+        Ok(self.held.snapshot.raw_iterator_cf_opt(family(&self.store.db, name)?, options))
     }
 
     fn rows_before<T: Table>(
@@ -75,7 +97,7 @@ impl<'a> StoreView<'a> {
         before: Height,
     ) -> Result<RowsBefore<'_, T>, ReadError> {
         let (from, to) = (from.to_key(), to.to_key());
-        let rows = self.iterator(T::NAME, up_to(ReadOptions::default(), to.clone()))?;
+        let rows = self.iterator(T::NAME, range::<T>(&from, to.clone()))?;
         let mut last = Vec::with_capacity(1 + T::Key::LEN + Height::LEN);
         history::put_key(T::NUMBER, &to, Height(u32::MAX), &mut last);
         let past = self.iterator(HISTORY, up_to(history::across_rows(), last))?;
@@ -105,10 +127,21 @@ pub(super) fn up_to(mut options: ReadOptions, mut last: Vec<u8>) -> ReadOptions 
     options
 }
 
+/// Options of an iterator that goes from `from` to `to`. Rows of one group are looked for only in files that
+/// may have some of it, which their filters know.
+fn range<T: Table>(from: &[u8], to: Vec<u8>) -> ReadOptions {
+    let group = ..T::Key::GROUP;
+    let one_group = from.get(group) == to.get(group);
+    let mut options = up_to(ReadOptions::default(), to);
+    options.set_total_order_seek(!one_group);
+    options
+}
+
 impl View for StoreView<'_> {
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, ReadError> {
-        let (family, key) = (family(&self.store.db, T::NAME)?, key.to_key());
-        let bytes = self.snapshot.get_pinned_cf(family, &key).map_err(|e| failed(T::NAME, e))?;
+        let (db, key) = (&self.store.db, key.to_key());
+        let bytes = db.get_pinned_cf_opt(family(db, T::NAME)?, &key, &self.held.options);
+        let bytes = bytes.map_err(|e| failed(T::NAME, e))?;
         let row = bytes.as_deref().map(|bytes| Stored::read(T::NAME, bytes)).transpose()?;
         match (row, self.before) {
             (Some(row), before) if before.is_none_or(|before| row.since < before) => {
@@ -130,10 +163,10 @@ impl View for StoreView<'_> {
                 Err(e) => Box::new(std::iter::once(Err(e))),
             };
         }
-        let options = up_to(ReadOptions::default(), to.to_key());
-        match self.iterator(T::NAME, options) {
+        let from = from.to_key();
+        match self.iterator(T::NAME, range::<T>(&from, to.to_key())) {
             Ok(mut rows) => {
-                rows.seek(from.to_key());
+                rows.seek(from);
                 Box::new(Rows { rows, ended: false, table: PhantomData::<T> })
             }
             Err(e) => Box::new(std::iter::once(Err(e))),
