@@ -10,10 +10,11 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::endpoints::Token;
 use super::error::ApiError;
 use super::query::Ask;
-use super::reader::{TokenNames, name_of};
-use super::types::{Answer, AsOf, EntitySnapshot};
+use super::reader::{OfTokens, name_of};
+use super::types::{Answer, AsOf, EntitySnapshot, TokenName};
 use crate::ledger::Entities;
 use crate::ledger::records::{ActiveSnapshot, TipRecord};
 use crate::ledger::tables::Active;
@@ -39,6 +40,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 
+/// More than an answer has, so that their map never grows.
+const HEADERS: usize = 16;
+
 /// Shorter bodies are in one packet anyway, and sent as they are.
 const WORTH_GZIP: usize = 4 << 10;
 
@@ -53,7 +57,9 @@ pub struct Basis {
     /// The active snapshot of each entity, in their order.
     pub active: Vec<Option<ActiveSnapshot>>,
     /// Names of tokens as of the block.
-    pub token_names: TokenNames,
+    pub token_names: OfTokens<TokenName>,
+    /// All that is shown of tokens as of the block.
+    pub tokens: OfTokens<Token>,
     as_of: Box<RawValue>,
     height: HeaderValue,
     hash: HeaderValue,
@@ -71,7 +77,8 @@ impl Basis {
         let text = |text: String| HeaderValue::from_str(&text).map_err(|_| ApiError::internal());
         Ok(Basis {
             active,
-            token_names: TokenNames::default(),
+            token_names: OfTokens::default(),
+            tokens: OfTokens::default(),
             as_of: as_of.map_err(|_| ApiError::internal())?,
             height: HeaderValue::from(tip.height.0),
             hash: text(tip.hash.to_string())?,
@@ -81,32 +88,28 @@ impl Basis {
         })
     }
 
-    /// Whether these are the same in all that answers show.
-    pub fn is_of(&self, tip: &TipRecord) -> bool {
-        self.tip == *tip
-    }
-
     /// The answer with this body, or 304 where the client has it already. `deep` is whether no block will
     /// change it any more.
     pub fn answer(&self, ask: &Ask, deep: bool, body: impl Serialize) -> Result<Response, ApiError> {
         let known = [&self.etag, &self.etag_gzip]
             .into_iter()
             .find(|etag| ask.cacheable && etag.to_str().is_ok_and(|etag| ask.has(etag)));
-        let (mut response, etag) = match known {
-            Some(etag) => (StatusCode::NOT_MODIFIED.into_response(), etag),
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        let (status, body, etag) = match known {
+            Some(etag) => (StatusCode::NOT_MODIFIED, Vec::new(), etag),
             None => {
-                let answer = Answer { as_of: self.as_of.clone(), body };
+                headers.insert(header::CONTENT_TYPE, JSON);
+                let answer = Answer { as_of: &self.as_of, body };
                 let mut json = Vec::with_capacity(WORTH_GZIP);
                 serde_json::to_writer(&mut json, &answer).map_err(|_| ApiError::internal())?;
                 if ask.gzip && json.len() >= WORTH_GZIP {
-                    let headers = [(header::CONTENT_TYPE, JSON), (header::CONTENT_ENCODING, GZIP)];
-                    ((headers, gzip(&json)?).into_response(), &self.etag_gzip)
+                    headers.insert(header::CONTENT_ENCODING, GZIP);
+                    (StatusCode::OK, gzip(&json)?, &self.etag_gzip)
                 } else {
-                    (([(header::CONTENT_TYPE, JSON)], json).into_response(), &self.etag)
+                    (StatusCode::OK, json, &self.etag)
                 }
             }
         };
-        let headers = response.headers_mut();
         let caching = match (ask.cacheable, deep) {
             (false, _) => NEVER,
             (true, false) => AT_THE_TIP,
@@ -117,6 +120,8 @@ impl Basis {
         if ask.cacheable {
             headers.insert(header::ETAG, etag.clone());
         }
+        let mut response = Response::new(body.into());
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
         Ok(response)
     }
 

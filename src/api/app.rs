@@ -1,19 +1,21 @@
 //! What handlers share: the store, the progress of synchronisation, and how a read of the state is
 //! answered.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::Limits;
-use super::answer::Basis;
+use super::answer::{self, Basis};
 use super::at;
 use super::error::{ApiError, Code};
 use super::metrics::Metrics;
 use super::query::Ask;
 use super::reader::Reader;
+use super::types::AsOf;
+use crate::ledger::Entities;
 use crate::ledger::keys::Only;
 use crate::ledger::records::TipRecord;
 use crate::ledger::tables::Tip;
@@ -21,7 +23,7 @@ use crate::ledger::view::View;
 use crate::mempool::{self, Contents, Published};
 use crate::protocol::Network;
 use crate::stop::Stop;
-use crate::store::{Store, StoreView};
+use crate::store::{Moment, Store, StoreView};
 use crate::sync::status::{Phase, SyncStatus};
 
 /// Seconds after which a read that came too early is worth another try.
@@ -31,14 +33,11 @@ const RETRY_AFTER: u32 = 5;
 /// row. Handing it to a thread that may wait takes longer than most of them.
 const ROWS_IN_PLACE: usize = 100;
 
-/// What handlers share. Clones are cheap.
+/// What handlers share. Clones are cheap: each request takes some.
 #[derive(Clone)]
-pub struct App {
-    shared: Arc<Shared>,
-    stop: Stop,
-    mempool: Published,
-}
+pub struct App(Arc<Shared>);
 
+#[derive(Clone)]
 struct Shared {
     store: Arc<Store>,
     sync: watch::Receiver<SyncStatus>,
@@ -46,8 +45,10 @@ struct Shared {
     streams: Arc<Semaphore>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    /// What answers rested on when somebody last asked for the last block.
-    basis: Mutex<Option<Arc<Basis>>>,
+    /// What the last answer was read from, for the next ones until something is written.
+    now: Arc<Mutex<Option<Arc<Now>>>>,
+    stop: Stop,
+    mempool: Published,
 }
 
 /// What the state is read from.
@@ -63,88 +64,94 @@ impl App {
             streams: Arc::new(Semaphore::new(limits.streams)),
             limits,
             metrics: Arc::new(Metrics::new()),
-            basis: Mutex::default(),
+            now: Arc::default(),
+            stop: Stop::new(),
+            mempool: mempool::unavailable("this server asks no node"),
         };
-        let mempool = mempool::unavailable("this server asks no node");
-        App { shared: Arc::new(shared), stop: Stop::new(), mempool }
+        App(Arc::new(shared))
     }
 
     /// The same with a mempool to show.
     pub fn with_mempool(self, mempool: Published) -> Self {
-        App { mempool, ..self }
+        App(Arc::new(Shared { mempool, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// What is known of the mempool.
     pub fn mempool(&self) -> Arc<Contents> {
-        self.mempool.borrow().clone()
+        self.0.mempool.borrow().clone()
     }
 
     /// Ends streams when a stop is requested.
     pub fn stopping_with(self, stop: Stop) -> Self {
-        App { stop, ..self }
+        App(Arc::new(Shared { stop, ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// Whether streams are to end.
     pub fn stop(&self) -> &Stop {
-        &self.stop
+        &self.0.stop
     }
 
     /// One permit for each stream.
     pub fn streams(&self) -> &Arc<Semaphore> {
-        &self.shared.streams
+        &self.0.streams
     }
 
     /// The network whose addresses are read and written.
     pub fn network(&self) -> Network {
-        self.shared.store.rules().network
+        self.0.store.rules().network
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        &self.shared.store
+        &self.0.store
     }
 
     /// The store, for whoever reads it later.
     pub fn shared_store(&self) -> Arc<Store> {
-        Arc::clone(&self.shared.store)
+        Arc::clone(&self.0.store)
     }
 
     /// The limits.
     pub fn limits(&self) -> Limits {
-        self.shared.limits
+        self.0.limits
     }
 
     /// What is counted while requests are answered.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.shared.metrics
+        &self.0.metrics
     }
 
     /// Progress of synchronisation, as of now.
     pub fn sync_status(&self) -> SyncStatus {
-        self.shared.sync.borrow().clone()
+        self.0.sync.borrow().clone()
     }
 
     /// The state as of the last applied block; `None` before the first.
-    pub fn reader_at_tip(&self) -> Result<Option<StateReader<'_>>, ApiError> {
-        let view = self.shared.store.view();
-        let Some(tip) = view.get::<Tip>(&Only)? else { return Ok(None) };
-        let basis = self.basis_at_tip(&view, tip)?;
-        Ok(Some(self.reader(view, basis)))
-    }
-
-    /// The same for all requests until the next block.
-    fn basis_at_tip(&self, view: &StoreView<'_>, tip: TipRecord) -> Result<Arc<Basis>, ApiError> {
-        let last = || self.shared.basis.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(basis) = last().as_ref().filter(|basis| basis.is_of(&tip)) {
-            return Ok(Arc::clone(basis));
+    pub fn now(&self) -> Result<Option<Arc<Now>>, ApiError> {
+        let moment = self.0.store.moment();
+        if let Some(now) = self.last_now().as_ref().filter(|now| now.moment == moment) {
+            return Ok(Some(Arc::clone(now)));
         }
-        let basis = Arc::new(Basis::read(view, tip, &self.shared.store.rules().entities)?);
-        *last() = Some(Arc::clone(&basis));
-        Ok(basis)
+        let held = Held::new(self.shared_store(), |store| store.view());
+        let view = held.borrow_dependent();
+        let Some(tip) = view.get::<Tip>(&Only)? else { return Ok(None) };
+        let basis = Arc::new(Basis::read(view, tip, &self.0.store.rules().entities)?);
+        let now = Arc::new(Now { moment: view.moment(), held, basis });
+        *self.last_now() = Some(Arc::clone(&now));
+        Ok(Some(now))
     }
 
-    fn reader<V>(&self, view: V, basis: Arc<Basis>) -> Reader<'_, V> {
-        let rules = self.shared.store.rules();
+    /// Lets go of the state before a write: RocksDB keeps for it what the write replaced.
+    pub fn let_go(&self) {
+        *self.last_now() = None;
+    }
+
+    fn last_now(&self) -> MutexGuard<'_, Option<Arc<Now>>> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader<'a>(&'a self, view: StoreView<'a>, basis: &Arc<Basis>) -> StateReader<'a> {
+        let (rules, basis) = (self.0.store.rules(), Arc::clone(basis));
         Reader { view, tip: basis.tip, basis, network: rules.network, entities: &rules.entities }
     }
 
@@ -154,7 +161,7 @@ impl App {
         T: Send + 'static,
         F: FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     {
-        let permit = Arc::clone(&self.shared.reads)
+        let permit = Arc::clone(&self.0.reads)
             .try_acquire_owned()
             .map_err(|_| ApiError::retry(Code::Busy, Code::Busy.meaning(), 1))?;
         let app = self.clone();
@@ -188,32 +195,62 @@ impl App {
     ) -> Result<Response, ApiError> {
         // Before the view is taken, so that "synced" is never said of an older block.
         let sync = self.sync_status();
-        let now = self.reader_at_tip()?.ok_or_else(|| not_yet("no block has been applied yet"))?;
-        let tip = now.tip;
-        let mut basis = Arc::clone(&now.basis);
+        let now = self.now()?.ok_or_else(|| not_yet("no block has been applied yet"))?;
+        let (view, tip) = (now.view(), now.tip());
+        let mut reader = self.reader(view.clone(), &now.basis);
         let answered = if !sync.close(tip.height) && !ask.allow_stale {
-            Err(not_yet(behind(sync.phase, &tip)))
+            Err(not_yet(behind(sync.phase, tip)))
         } else {
-            at::resolve(ask, &now.view, &tip).and_then(|at| {
-                let deep = at::is_deep(at.height, tip.height);
-                let reader = match at.hash == tip.hash {
-                    true => now,
-                    false => self.reader_of(&now.view, at)?,
-                };
-                basis = Arc::clone(&reader.basis);
-                basis.answer(ask, deep, read(&reader)?)
+            at::resolve(ask, view, tip).and_then(|at| {
+                if at.hash != tip.hash {
+                    reader = self.reader_of(view, at)?;
+                }
+                reader.basis.answer(ask, at::is_deep(at.height, tip.height), read(&reader)?)
             })
         };
         let mut response = answered.unwrap_or_else(IntoResponse::into_response);
-        basis.set_headers(response.headers_mut(), sync.synced());
+        reader.basis.set_headers(response.headers_mut(), sync.synced());
         Ok(response)
     }
 
     /// The state as of a block before the last one, at the moment that `now` shows.
     fn reader_of<'a>(&'a self, now: &StoreView<'a>, at: TipRecord) -> Result<StateReader<'a>, ApiError> {
         let view = now.at(at.height)?;
-        let basis = Basis::read(&view, at, &self.shared.store.rules().entities)?;
-        Ok(self.reader(view, Arc::new(basis)))
+        let basis = Basis::read(&view, at, &self.0.store.rules().entities)?;
+        Ok(self.reader(view, &Arc::new(basis)))
+    }
+}
+
+self_cell::self_cell! {
+    /// A view that keeps its store open.
+    struct Held {
+        owner: Arc<Store>,
+        #[covariant]
+        dependent: StoreView,
+    }
+}
+
+/// The state as of the last applied block, at one moment.
+pub struct Now {
+    moment: Moment,
+    held: Held,
+    basis: Arc<Basis>,
+}
+
+impl Now {
+    /// The rows.
+    fn view(&self) -> &StoreView<'_> {
+        self.held.borrow_dependent()
+    }
+
+    /// The block.
+    pub fn tip(&self) -> &TipRecord {
+        &self.basis.tip
+    }
+
+    /// The block, and the active snapshot of each of the entities.
+    pub fn as_of(&self, entities: &Entities) -> AsOf {
+        answer::as_of(self.tip(), &self.basis.active, entities)
     }
 }
 

@@ -1,63 +1,39 @@
 //! What holds for every path, whatever its handler does: limits, names of errors, request ids, figures,
 //! origins.
 
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{self, Next};
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
+use axum::routing::Route;
+use futures_util::FutureExt;
+use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::error::{ApiError, Code, Named};
 use super::metrics::Metrics;
-use super::{Limits, answer};
+use super::{Limits, origins};
 
 /// Names a request in the log; the client's own is kept.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Where a client of a stream goes on; only what is no browser has to ask for permission.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer id of a client is replaced.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Adds the conventions to routes, the outermost first.
+/// Adds the conventions to routes.
 pub fn add(routes: Router, limits: Limits, metrics: Arc<Metrics>) -> Router {
-    let gate = Gate { limits, metrics, slots: Arc::new(Semaphore::new(limits.requests)) };
-    let body_limit = DefaultBodyLimit::max(limits.body_bytes);
-    // Few layers, and as one: each that wraps the answers costs about as much as a read of the database.
-    routes.layer((cors(), middleware::from_fn_with_state(gate, pass), body_limit, CatchPanicLayer::new()))
-}
-
-/// Everyone may read from everywhere: there are no cookies and no secrets.
-fn cors() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allow_headers([
-            header::ACCEPT,
-            header::CONTENT_TYPE,
-            header::IF_NONE_MATCH,
-            LAST_EVENT_ID,
-            REQUEST_ID,
-        ])
-        .expose_headers([
-            header::ETAG,
-            header::RETRY_AFTER,
-            REQUEST_ID,
-            answer::HEIGHT_HEADER,
-            answer::BLOCK_HASH_HEADER,
-            answer::SYNCED_HEADER,
-        ])
-        .max_age(Duration::from_secs(24 * 60 * 60))
+    routes.layer(Conventions(Arc::new(Gate { limits, metrics })))
 }
 
 /// The id of a request: its own, or a new one.
@@ -78,72 +54,136 @@ fn span(id: &HeaderValue, request: &Request) -> tracing::Span {
     tracing::error_span!("request", id, method = %request.method(), path = request.uri().path())
 }
 
+/// One layer for all of them: each that wraps the answers costs about as much as a read of the database.
 #[derive(Clone)]
+struct Conventions(Arc<Gate>);
+
+impl Layer<Route> for Conventions {
+    type Service = Passing;
+
+    fn layer(&self, route: Route) -> Passing {
+        Passing { gate: Arc::clone(&self.0), route }
+    }
+}
+
+/// A route behind the gate.
+#[derive(Clone)]
+struct Passing {
+    gate: Arc<Gate>,
+    route: Route,
+}
+
+impl Service<Request> for Passing {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.route, cx)
+    }
+
+    /// Names a request, lets it in if it is within the limits, gives every error its body, and counts and
+    /// logs the answer.
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let (id, method) = (id_of(&request), request.method().clone());
+        let matched = request.extensions().get::<MatchedPath>().cloned();
+        let span = span(&id, &request);
+        let (counted, gate) = (InFlight::enter(&self.gate), Arc::clone(&self.gate));
+        let run = counted.admit(&request).map(|()| match method {
+            Method::OPTIONS => None,
+            _ => Some(self.route.call(request)),
+        });
+        let answered = async move {
+            let mut response = match run {
+                Ok(Some(run)) => guarded(gate.limits.request_time, run).await,
+                Ok(None) => StatusCode::OK.into_response(),
+                Err(error) => error.into_response(),
+            };
+            let (status, took) = (response.status(), started.elapsed());
+            gate.metrics.answered(&method, matched.as_ref().map(MatchedPath::as_str), status, took);
+            tracing::debug!(status = status.as_u16(), milliseconds = took.as_millis() as u64, "answered");
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, id);
+            origins::allow(&method, headers);
+            drop(counted);
+            Ok(response)
+        };
+        Box::pin(answered.instrument(span))
+    }
+}
+
+/// The answer of a handler, or that there is none: it took too long, or panicked.
+async fn guarded(limit: Duration, run: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    match within(limit, AssertUnwindSafe(run).catch_unwind()).await {
+        Some(Ok(Ok(response))) => name_error(response),
+        Some(Ok(Err(never))) => match never {},
+        Some(Err(panic)) => {
+            tracing::error!("a handler panicked: {}", message(&*panic));
+            ApiError::internal().into_response()
+        }
+        None => ApiError::of(Code::Timeout).into_response(),
+    }
+}
+
+/// Waits for so long. What is there at once, as most answers are, needs no timer.
+async fn within<T>(limit: Duration, run: impl Future<Output = T>) -> Option<T> {
+    let mut run = pin!(run);
+    match poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => tokio::time::timeout(limit, run).await.ok(),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
 struct Gate {
     limits: Limits,
     metrics: Arc<Metrics>,
-    slots: Arc<Semaphore>,
-}
-
-/// Names a request, lets it in if it is within the limits, gives every error its body, and counts and logs
-/// the answer.
-async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let (id, method) = (id_of(&request), request.method().clone());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = span(&id, &request);
-    let answered = async {
-        let _counted = InFlight::new(&gate.metrics);
-        let mut response = match gate.admit(&request) {
-            Ok(_slot) => match tokio::time::timeout(gate.limits.request_time, next.run(request)).await {
-                Ok(response) => name_error(response),
-                Err(_) => ApiError::of(Code::Timeout).into_response(),
-            },
-            Err(error) => error.into_response(),
-        };
-        let (status, took) = (response.status(), started.elapsed());
-        gate.metrics.answered(&method, route.as_ref().map(MatchedPath::as_str), status, took);
-        tracing::debug!(status = status.as_u16(), milliseconds = took.as_millis() as u64, "answered");
-        response.headers_mut().insert(REQUEST_ID, id);
-        response
-    };
-    answered.instrument(span).await
 }
 
 /// Counts a request while it is there, also one whose client goes away.
-struct InFlight<'a>(&'a Metrics);
-
-impl<'a> InFlight<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.in_flight.inc();
-        InFlight(metrics)
-    }
+struct InFlight {
+    gate: Arc<Gate>,
+    /// Those that were there before.
+    before: i64,
 }
 
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.dec();
+impl InFlight {
+    fn enter(gate: &Arc<Gate>) -> Self {
+        InFlight { gate: Arc::clone(gate), before: gate.metrics.in_flight.inc() }
     }
-}
 
-impl Gate {
-    fn admit(&self, request: &Request) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+    fn admit(&self, request: &Request) -> Result<(), ApiError> {
+        let limits = &self.gate.limits;
         let uri = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
         let headers: usize =
             request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if uri > self.limits.uri_bytes {
+        if uri > limits.uri_bytes {
             return Err(ApiError::of(Code::UriTooLong));
         }
-        if headers > self.limits.header_bytes {
+        if headers > limits.header_bytes {
             return Err(ApiError::of(Code::HeadersTooLarge));
         }
         // Of a body without a length, the handler that reads it stops at the limit.
         let body = request.headers().get(header::CONTENT_LENGTH);
         let body = body.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if body.is_some_and(|length| length > self.limits.body_bytes as u64) {
+        if body.is_some_and(|length| length > limits.body_bytes as u64) {
             return Err(ApiError::of(Code::PayloadTooLarge));
         }
-        self.slots.try_acquire().map_err(|_| ApiError::retry(Code::Busy, Code::Busy.meaning(), 1))
+        if usize::try_from(self.before).is_ok_and(|before| before >= limits.requests) {
+            return Err(ApiError::retry(Code::Busy, Code::Busy.meaning(), 1));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.gate.metrics.in_flight.dec();
     }
 }
 

@@ -143,7 +143,7 @@ impl Figures {
 
     fn progress(&mut self, app: &App) -> Result<(), ApiError> {
         let sync = app.sync_status();
-        let tip = app.reader_at_tip()?.map(|reader| reader.tip);
+        let tip = app.now()?.map(|now| *now.tip());
         self.gauge("synced", "1 if the best block known is applied", u64::from(sync.synced()));
         if let Some(tip) = tip {
             self.gauge("tip_height", "Height of the last applied block", tip.height.0.into());

@@ -23,6 +23,7 @@ mod limits;
 mod metrics;
 pub mod names;
 pub mod openapi;
+mod origins;
 mod page;
 mod parse;
 mod query;

@@ -190,8 +190,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|_| ApiError::of(Code::BadQuery))?;
+        let Query(pairs) = match parts.uri.query() {
+            None => Query::default(),
+            Some(_) => Query::try_from_uri(&parts.uri).map_err(|_| ApiError::of(Code::BadQuery))?,
+        };
         Params::new(pairs, &parts.method, &parts.headers)
     }
 }

@@ -30,23 +30,32 @@ pub struct Reader<'a, V> {
     pub entities: &'a Entities,
 }
 
-/// Tokens whose names are kept for the other answers of a block.
-const MOST_NAMES: usize = 10_000;
+/// Tokens of which something is kept for the other answers of a block.
+const MOST_TOKENS: usize = 10_000;
 
-/// Names of tokens at a block, so that none is read and written out for every answer that shows it.
-#[derive(Debug, Default)]
-pub struct TokenNames(RwLock<HashMap<TokenId, TokenName>>);
+/// What was found out about tokens at a block, so that it is not read and put together for every answer that
+/// shows it.
+#[derive(Debug)]
+pub struct OfTokens<T>(RwLock<HashMap<TokenId, Arc<T>>>);
 
-impl TokenNames {
-    fn get(&self, token: TokenId) -> Option<TokenName> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&token).cloned()
-    }
-
-    fn keep(&self, name: &TokenName) {
-        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if names.len() < MOST_NAMES {
-            names.insert(name.token_id, name.clone());
+impl<T> OfTokens<T> {
+    /// What is known of a token, from earlier or from `find`.
+    pub fn get<E>(&self, token: TokenId, find: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&token) {
+            return Ok(Arc::clone(known));
         }
+        let found = Arc::new(find()?);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_TOKENS {
+            known.insert(token, Arc::clone(&found));
+        }
+        Ok(found)
+    }
+}
+
+impl<T> Default for OfTokens<T> {
+    fn default() -> Self {
+        OfTokens(RwLock::default())
     }
 }
 
@@ -85,24 +94,17 @@ impl<V: View> Reader<'_, V> {
         }
     }
 
-    /// A token by its row.
-    pub fn token_name(&self, token_id: TokenId, record: &TokenRecord) -> TokenName {
-        TokenName {
-            token_id,
-            token_address: address::encode_token(token_id, self.network).into(),
-            ticker: record.metadata.as_ref().map(|metadata| metadata.ticker.as_str().into()),
-            decimals: record.metadata.as_ref().map(|metadata| metadata.decimals),
-        }
-    }
-
-    /// A token that another row names.
-    pub fn token(&self, token: TokenId) -> Result<TokenName, ReadError> {
-        if let Some(name) = self.basis.token_names.get(token) {
-            return Ok(name);
-        }
-        let name = self.token_name(token, &self.view.expect::<Tokens>(&token)?);
-        self.basis.token_names.keep(&name);
-        Ok(name)
+    /// A token that there is.
+    pub fn token(&self, token_id: TokenId) -> Result<Arc<TokenName>, ReadError> {
+        self.basis.token_names.get(token_id, || {
+            let metadata = self.view.expect::<Tokens>(&token_id)?.metadata;
+            Ok(TokenName {
+                token_id,
+                token_address: address::encode_token(token_id, self.network),
+                decimals: metadata.as_ref().map(|metadata| metadata.decimals),
+                ticker: metadata.map(|metadata| metadata.ticker),
+            })
+        })
     }
 
     /// A token that a request names: 404 where nobody announced or declared it.

@@ -32,13 +32,18 @@ const HEAD_BUFFER: usize = 64 << 10;
 /// way are given most of it to end.
 pub async fn serve(listener: TcpListener, app: App, stop: Stop) {
     let limits = app.limits();
-    let router = router(app.stopping_with(stop.clone()));
+    let app = app.stopping_with(stop.clone());
+    let (router, mut writes) = (router(app.clone()), app.store().writes());
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.wait() => break,
             Some(_) = connections.join_next() => continue,
+            Ok(()) = writes.changed() => {
+                app.let_go();
+                continue;
+            }
             accepted = accept(&listener, &slots) => accepted,
         };
         match accepted {

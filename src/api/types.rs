@@ -16,10 +16,10 @@ use crate::protocol::{Amount, Height, ManifestId, OwnerKey, PubKey, StateHash, T
 
 /// An answer from the state: what it rests on, then the answer itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Answer<T> {
+pub struct Answer<'a, T> {
     /// The block and the snapshots that it rests on, written out.
     #[schema(value_type = AsOf)]
-    pub as_of: Box<RawValue>,
+    pub as_of: &'a RawValue,
     /// The answer.
     #[serde(flatten)]
     pub body: T,
@@ -91,11 +91,9 @@ pub struct TokenName {
     /// Its identifier.
     pub token_id: TokenId,
     /// Its identifier in bech32m form.
-    #[schema(value_type = String)]
-    pub token_address: Arc<str>,
+    pub token_address: String,
     /// Ticker, once the metadata is known.
-    #[schema(value_type = Option<String>)]
-    pub ticker: Option<Arc<str>>,
+    pub ticker: Option<String>,
     /// Decimals for display, once the metadata is known.
     pub decimals: Option<u8>,
 }
@@ -132,7 +130,8 @@ pub struct Holding {
     pub owner: Owner,
     /// Its token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// Its amount.
     pub amount: Amount,
 }

@@ -9,6 +9,9 @@ use super::{Network, OwnerKey, PubKey, TokenId};
 
 const NETWORKS: [Network; 4] = [Network::Mainnet, Network::Testnet, Network::Signet, Network::Regtest];
 
+/// No address that is written here is longer.
+const MAX_LENGTH: usize = 80;
+
 /// A plain Spark address is a Protocol Buffers message whose only field, number 1, is the key.
 const SPARK_ADDRESS_HEADER: [u8; 2] = [0x0a, 33];
 
@@ -96,22 +99,31 @@ pub fn encode_owner(owner: OwnerKey, network: Network) -> String {
 /// Reads an owner: 66 hex digits, or a plain Spark address of the network in its present or older
 /// form. The key is a point of the curve.
 pub fn parse_owner(text: &str, network: Network) -> Result<OwnerKey, AddressError> {
-    let owner = match text.parse() {
-        Ok(owner) => owner,
-        Err(_) => {
-            let form = Form { what: "an owner", digits: 66, prefixes: owner_prefixes };
-            let data = form.decode(text, network)?;
-            data.strip_prefix(&SPARK_ADDRESS_HEADER)
-                .and_then(PubKey::from_slice)
-                .ok_or(AddressError::Content("just a public key (an invoice, for example, holds more)"))?
-        }
-    };
+    must_be_on_curve(parse_owner_key(text, network)?)
+}
+
+/// The same, but the key is any bytes of the right number.
+pub fn parse_owner_key(text: &str, network: Network) -> Result<OwnerKey, AddressError> {
+    if let Ok(owner) = text.parse() {
+        return Ok(owner);
+    }
+    let form = Form { what: "an owner", digits: 66, prefixes: owner_prefixes };
+    let data = form.decode(text, network)?;
+    data.strip_prefix(&SPARK_ADDRESS_HEADER)
+        .and_then(PubKey::from_slice)
+        .ok_or(AddressError::Content("just a public key (an invoice, for example, holds more)"))
+}
+
+/// The same owner, if it can be one.
+pub fn must_be_on_curve(owner: OwnerKey) -> Result<OwnerKey, AddressError> {
     if owner.is_on_curve() { Ok(owner) } else { Err(AddressError::NotOnCurve(owner)) }
 }
 
 fn encode(prefix: &'static str, data: &[u8]) -> String {
-    bech32::encode_lower::<Bech32m>(Hrp::parse_unchecked(prefix), data)
-        .expect("35 bytes are within the length that the checksum covers")
+    let mut text = String::with_capacity(MAX_LENGTH);
+    bech32::encode_lower_to_fmt::<Bech32m, _>(&mut text, Hrp::parse_unchecked(prefix), data)
+        .expect("35 bytes are within the length that the checksum covers");
+    text
 }
 
 /// One of the two kinds of addresses.

@@ -75,7 +75,7 @@ impl fmt::Display for Amount {
 impl serde::Serialize for Amount {
     /// A decimal string: 128 bits do not survive JSON numbers.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(itoa::Buffer::new().format(self.0))
     }
 }
 

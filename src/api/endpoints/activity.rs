@@ -1,6 +1,7 @@
 //! `/v1/owners/{owner}/activity`
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -44,7 +45,8 @@ pub struct ActivityRow {
     pub block: BlockPlace,
     /// The token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// A snapshot activated that declared or dropped some.
     pub snapshot: Option<SnapshotActivity>,
     /// An exit of one went a step further.

@@ -82,10 +82,8 @@ pub async fn balance_batch(
         return Err(ApiError::new(Code::BadParameter, message));
     }
     let token = body.token.map(|text| parse::token(&app, &text)).transpose()?;
-    let owners = body.owners.iter().enumerate().map(|(index, text)| {
-        parse::owner(&app, text)
-            .map_err(|error| ApiError { message: format!("owners[{index}]: {}", error.message), ..error })
-    });
+    let owners = body.owners.iter().map(|text| parse::owner_key(&app, text));
+    let owners = owners.enumerate().map(|(index, owner)| owner.map_err(|error| of_owner(index, error)));
     let owners = owners.collect::<Result<Vec<_>, _>>()?;
     app.state(ask, move |reader| reader.balances_of(&owners, token, limit)).await
 }
@@ -102,9 +100,18 @@ impl<V: View> Reader<'_, V> {
         }
         let page = PageRequest { limit, cursor: None };
         let rows = owners.iter().map(|owner| match token {
-            Some(token) => Ok(self.balances_of_token(*owner, token)?),
+            Some(token) => self.balances_of_token(*owner, token),
             None => self.balances(*owner, &page),
         });
+        let rows = rows.enumerate().map(|(index, rows)| rows.map_err(|error| of_owner(index, error)));
         Ok(BalanceBatch { owners: rows.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Says which of the owners it is about, where it is about one.
+fn of_owner(index: usize, error: ApiError) -> ApiError {
+    match error.code {
+        Code::BadOwner => ApiError { message: format!("owners[{index}]: {}", error.message), ..error },
+        _ => error,
     }
 }

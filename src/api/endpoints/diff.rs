@@ -44,7 +44,8 @@ pub struct BalanceChange {
     pub owner: Owner,
     /// Of which token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// The sums as of `from`.
     pub before: Sums,
     /// The sums as of `as_of`.

@@ -33,7 +33,7 @@ use utoipa_axum::routes;
 use super::{App, metrics, openapi};
 
 pub use status::counters;
-pub use tokens::HolderOrder;
+pub use tokens::{HolderOrder, Token};
 
 /// Every path of the API.
 pub fn all() -> OpenApiRouter<App> {

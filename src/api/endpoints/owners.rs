@@ -1,5 +1,7 @@
 //! `/v1/owners/{owner}/…`
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -38,7 +40,8 @@ pub struct Balances {
 pub struct BalanceRow {
     /// The token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
@@ -83,7 +86,7 @@ pub async fn balances(
     Path(owner): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let (owner, page) = (parse::owner(&app, &owner)?, params.page()?);
+    let (owner, page) = (parse::owner_key(&app, &owner)?, params.page()?);
     let Some(token) = params.take("token") else {
         return app.state(params.finish()?, move |reader| reader.balances(owner, &page)).await;
     };
@@ -94,7 +97,7 @@ pub async fn balances(
     }
     let read = move |reader: &StateReader<'_>| {
         reader.known_token(token)?;
-        Ok(reader.balances_of_token(owner, token)?)
+        reader.balances_of_token(owner, token)
     };
     app.state(params.finish()?, read).await
 }
@@ -129,7 +132,7 @@ pub async fn owner_ttxos(
 }
 
 impl<V: View> Reader<'_, V> {
-    /// What an owner holds, in all tokens.
+    /// What an owner holds, in all tokens. Without rows, it must be one.
     pub fn balances(&self, owner: OwnerKey, page: &PageRequest) -> Result<Balances, ApiError> {
         let range = (
             &(owner, TokenId::LOWEST, EntityIndex::LOWEST),
@@ -139,12 +142,16 @@ impl<V: View> Reader<'_, V> {
             table_page::<tables::Balances>(&self.view, &self.tip, List::Balances, range, page)?;
         let balances =
             rows.into_iter().map(|((_, token, entity), balance)| self.balance_row(token, entity, balance));
-        let balances = balances.collect::<Result<_, _>>()?;
+        let balances = balances.collect::<Result<Vec<_>, _>>()?;
+        if balances.is_empty() {
+            parse::must_be_owner(owner)?;
+        }
         Ok(Balances { owner: self.owner(owner), balances, next_cursor })
     }
 
     /// What an owner holds of a known token: one row per entity, zeros included.
-    pub fn balances_of_token(&self, owner: OwnerKey, token: TokenId) -> Result<Balances, ReadError> {
+    pub fn balances_of_token(&self, owner: OwnerKey, token: TokenId) -> Result<Balances, ApiError> {
+        parse::must_be_owner(owner)?;
         let balances = self.entities.iter().map(|(entity, _)| {
             let balance = self.view.get::<tables::Balances>(&(owner, token, entity))?.unwrap_or_default();
             self.balance_row(token, entity, balance)

@@ -91,7 +91,7 @@ pub async fn status(State(app): State<App>, params: Params) -> Result<Response, 
     let sync = app.sync_status();
     let status = app.blocking(move |app| {
         let rules = app.store().rules();
-        let reader = app.reader_at_tip()?;
+        let now = app.now()?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             network: rules.network.name(),
@@ -100,7 +100,7 @@ pub async fn status(State(app): State<App>, params: Params) -> Result<Response, 
             sync: progress(&sync),
             entities: keys_of_entities(&rules.entities),
             counters: counters(&app.store().view())?,
-            as_of: reader.map(|reader| reader.as_of()),
+            as_of: now.map(|now| now.as_of(&rules.entities)),
         })
     });
     Ok(uncached(Json(status.await?)))

@@ -1,6 +1,7 @@
 //! `/v1/tokens`, `/v1/tokens/{token}` and its holders
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -30,7 +31,8 @@ use crate::protocol::{Amount, OwnerKey, PubKey, TokenId, address};
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Tokens {
     /// Ordered by identifier; where `ticker` or `name` is given, by that first.
-    pub tokens: Vec<Token>,
+    #[schema(value_type = Vec<Token>)]
+    pub tokens: Vec<Arc<Token>>,
     /// Continues the list; `null` at its end.
     pub next_cursor: Option<String>,
 }
@@ -40,7 +42,8 @@ pub struct Tokens {
 pub struct Token {
     /// Which token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// Proven by the identifier, which is a hash of it; `null` while neither an announcement nor an activated
     /// snapshot states it.
     pub metadata: Option<Metadata>,
@@ -120,7 +123,8 @@ pub struct Supply {
 pub struct Holders {
     /// Which token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// Ordered as asked for.
     pub holders: Vec<Holder>,
     /// Continues the list; `null` at its end.
@@ -271,9 +275,8 @@ impl<V: View> Reader<'_, V> {
                     .map(|(token, _)| token)
             }
         };
-        let rows =
-            rows.into_iter().map(|token| self.token_row(token, &self.view.expect::<tables::Tokens>(&token)?));
-        Ok(Tokens { tokens: rows.collect::<Result<_, ReadError>>()?, next_cursor })
+        let tokens = rows.into_iter().map(|token| self.one_token(token));
+        Ok(Tokens { tokens: tokens.collect::<Result<_, _>>()?, next_cursor })
     }
 
     fn token_names(
@@ -289,13 +292,12 @@ impl<V: View> Reader<'_, V> {
         Ok(rows.map(|((_, _, token), _)| token))
     }
 
-    fn one_token(&self, token: TokenId) -> Result<Token, ApiError> {
-        let record = self.known_token(token)?;
-        Ok(self.token_row(token, &record)?)
+    fn one_token(&self, token: TokenId) -> Result<Arc<Token>, ApiError> {
+        self.basis.tokens.get(token, || Ok(self.token_row(token, &self.known_token(token)?)?))
     }
 
     fn holders(&self, token: TokenId, order: HolderOrder, page: &PageRequest) -> Result<Holders, ApiError> {
-        let record = self.known_token(token)?;
+        self.known_token(token)?;
         let Page { rows, next_cursor } = match order {
             HolderOrder::Key => {
                 let range = (
@@ -320,7 +322,7 @@ impl<V: View> Reader<'_, V> {
             Ok(Holder { owner: self.owner(owner), sums: self.sums(entity, balance)? })
         });
         Ok(Holders {
-            token: self.token_name(token, &record),
+            token: self.token(token)?,
             holders: holders.collect::<Result<_, ReadError>>()?,
             next_cursor,
         })
@@ -347,7 +349,7 @@ impl<V: View> Reader<'_, V> {
             })
             .collect::<Result<_, ReadError>>()?;
         Ok(Token {
-            token: self.token_name(token, record),
+            token: self.token(token)?,
             metadata: metadata(record),
             announcement: self.announcement(record)?,
             holders: self.view.get::<HolderCounts>(&token)?.unwrap_or(0),

@@ -1,5 +1,7 @@
 //! `/v1/ttxos/{ttxo}`
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -52,7 +54,8 @@ pub struct Ttxo {
     pub owner: Owner,
     /// Its token.
     #[serde(flatten)]
-    pub token: TokenName,
+    #[schema(value_type = TokenName)]
+    pub token: Arc<TokenName>,
     /// Its amount.
     pub amount: Amount,
     /// Where it stands.
