@@ -2,7 +2,8 @@
 //!
 //! The state has 100,000 owners with balances in 1,000 tokens. Two servers run in this process: the API, and
 //! one axum handler that answers a body of the same size and does nothing else. `wrk` asks both for the same
-//! paths, in turn. Then the latency of the API is measured at half of the load that it carried.
+//! paths, in turn. Then the latency of the API is measured at half of the load that it carried. The processor
+//! time of a request is that of this process alone, without `wrk`; it varies less than the rates do.
 //!
 //! `cargo bench --bench api`, with `wrk` on PATH. SECONDS=20 measures longer. MINUTES=10 asks for so long in
 //! the end, and says how much memory the process has, which should not grow.
@@ -34,6 +35,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const OWNERS: u32 = 100_000;
 const TOKENS: u32 = 1000;
 const HELD_BY_EACH: u32 = 3;
@@ -53,8 +58,8 @@ fn main() {
     measure(&runtime, "token", &address, &tokens, seconds);
     let minutes = std::env::var("MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for minute in 1..=minutes {
-        let rate = (wrk(&address, &balances, 30) + wrk(&address, &tokens, 30)) / 2.0;
-        println!("minute {minute}: {rate:.0} requests/s, {} MiB of memory", resident_mib());
+        let load = wrk(&address, &balances, 30).mean(wrk(&address, &tokens, 30));
+        println!("minute {minute}: {:.0} requests/s, {} MiB of memory", load.rate, resident_mib());
     }
     stop.request();
 }
@@ -72,15 +77,19 @@ fn measure(runtime: &Runtime, what: &str, address: &str, paths: &[String], secon
     // Half before and half after the API, so that a slow moment of the machine hits both.
     let first = wrk(&bare, paths, seconds);
     let ours = wrk(address, paths, seconds);
-    let bare = (first + wrk(&bare, paths, seconds)) / 2.0;
+    let bare = first.mean(wrk(&bare, paths, seconds));
     println!(
-        "{what}: {ours:.0} requests/s; a bare handler of {bytes} bytes {bare:.0}; ratio {:.2}",
-        ours / bare
+        "{what}: {:.0} requests/s; a bare handler of {bytes} bytes {:.0}; ratio {:.2}",
+        ours.rate,
+        bare.rate,
+        ours.rate / bare.rate
     );
-    let mut times = runtime.block_on(latencies(address, paths, ours / 2.0, Duration::from_secs(seconds)));
+    println!("{what}: {:.1} us of processor time; a bare handler {:.1}", ours.micros, bare.micros);
+    let half = ours.rate / 2.0;
+    let mut times = runtime.block_on(latencies(address, paths, half, Duration::from_secs(seconds)));
     times.sort_unstable();
     let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{what}: at {:.0} requests/s p50 {:.2} ms, p99 {:.2} ms", ours / 2.0, at(0.5), at(0.99));
+    println!("{what}: at {half:.0} requests/s p50 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.99));
 }
 
 /// The API, as `btkn run` serves it.
@@ -113,8 +122,37 @@ async fn bare(bytes: usize) -> String {
     address
 }
 
-/// Requests per second.
-fn wrk(address: &str, paths: &[String], seconds: u64) -> f64 {
+/// What a server carried.
+#[derive(Clone, Copy)]
+struct Load {
+    /// Requests per second.
+    rate: f64,
+    /// Processor time of each, microseconds.
+    micros: f64,
+}
+
+impl Load {
+    fn mean(self, other: Load) -> Load {
+        Load { rate: (self.rate + other.rate) / 2.0, micros: (self.micros + other.micros) / 2.0 }
+    }
+}
+
+/// Processor time that this process has used, in microseconds. Linux only.
+fn cpu_micros() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    // User and system, in hundredths of a second; the name of the process and two more fields come before.
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 1e4
+}
+
+/// Asks for the paths in turn, as fast as they are answered.
+fn wrk(address: &str, paths: &[String], seconds: u64) -> Load {
+    let before = cpu_micros();
+    let rate = wrk_rate(address, paths, seconds);
+    Load { rate, micros: (cpu_micros() - before) / (rate * seconds as f64) }
+}
+
+fn wrk_rate(address: &str, paths: &[String], seconds: u64) -> f64 {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (script, list) = (dir.path().join("paths.lua"), dir.path().join("paths"));
     std::fs::write(&list, paths.join("\n")).expect("the paths are written");

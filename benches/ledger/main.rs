@@ -18,6 +18,10 @@ use tempfile::TempDir;
 
 use chain::{Chain, Inscriptions};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The largest body that fits in a standard transaction, roughly.
 const CHUNK_BYTES: usize = 390_000;
 /// TTXOs of the sets that the delta is applied to.

@@ -89,12 +89,13 @@ impl Service<Request> for Passing {
         let (id, method) = (id_of(&request), request.method().clone());
         let matched = request.extensions().get::<MatchedPath>().cloned();
         let span = span(&id, &request);
-        let (counted, gate) = (InFlight::enter(&self.gate), Arc::clone(&self.gate));
+        let counted = InFlight::enter(&self.gate);
         let run = counted.admit(&request).map(|()| match method {
             Method::OPTIONS => None,
             _ => Some(self.route.call(request)),
         });
         let answered = async move {
+            let gate = &counted.gate;
             let mut response = match run {
                 Ok(Some(run)) => guarded(gate.limits.request_time, run).await,
                 Ok(None) => StatusCode::OK.into_response(),
@@ -106,7 +107,6 @@ impl Service<Request> for Passing {
             let headers = response.headers_mut();
             headers.insert(REQUEST_ID, id);
             origins::allow(&method, headers);
-            drop(counted);
             Ok(response)
         };
         Box::pin(answered.instrument(span))

@@ -82,8 +82,16 @@ async fn bodies_that_are_not_what_the_path_expects_are_refused_by_name() {
         assert_eq!((reply.status.as_u16(), reply.code()), (status, code), "{body:.80}: {}", reply.body);
         assert_eq!(reply.header("access-control-allow-origin"), "*");
     }
-    let named = post(&fixture, "", json!({"owners": [key, "x"]}).to_string()).await;
-    assert!(named.body["error"]["message"].as_str().unwrap().starts_with("owners[1]: "), "{}", named.body);
+    let off_curve = format!("02{:064x}", 5);
+    for bad in ["x", &off_curve] {
+        let named = post(&fixture, "", json!({"owners": [key, bad]}).to_string()).await;
+        assert_eq!(named.code(), "bad_owner");
+        assert!(
+            named.body["error"]["message"].as_str().unwrap().starts_with("owners[1]: "),
+            "{}",
+            named.body
+        );
+    }
     let no_utf8 = post(&fixture, "", vec![0xff, 0xfe]).await;
     assert_eq!((no_utf8.status.as_u16(), no_utf8.code()), (400, "bad_body"));
     for kind in ["text/plain", "application/jsonx", ""] {

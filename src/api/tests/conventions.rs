@@ -212,6 +212,9 @@ async fn what_is_unknown_or_unreadable_has_its_own_code() {
     let fixture = Fixture::new(BLOCKS);
     let (key, hash) = ("02".repeat(33), "ab".repeat(32));
     let mainnet = address::encode_owner(PubKey::BURN, Network::Mainnet);
+    // No point of the curve has this x coordinate.
+    let off_curve = format!("02{:064x}", 5);
+    let known = fixture.list("supply")[0]["token"].as_str().unwrap().to_owned();
     let cases = [
         (404, "token_not_found", format!("/v1/tokens/{hash}")),
         (404, "token_not_found", format!("/v1/tokens/{hash}/holders")),
@@ -228,6 +231,9 @@ async fn what_is_unknown_or_unreadable_has_its_own_code() {
         (400, "bad_token", "/v1/tokens/xyz".into()),
         (400, "bad_owner", format!("/v1/owners/{}/balances", "05".repeat(33))),
         (400, "bad_owner", format!("/v1/owners/{mainnet}/ttxos")),
+        (400, "bad_owner", format!("/v1/owners/{off_curve}/ttxos")),
+        (400, "bad_owner", format!("/v1/owners/{off_curve}/balances")),
+        (400, "bad_owner", format!("/v1/owners/{off_curve}/balances?token={known}")),
         (400, "bad_block", "/v1/blocks/tip".into()),
         (400, "bad_block", "/v1/blocks/4294967296".into()),
         (400, "bad_ttxo", format!("/v1/ttxos/{hash}")),

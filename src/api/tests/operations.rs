@@ -172,3 +172,32 @@ async fn clients_that_send_half_a_body_or_too_many_headers_get_their_error_and_o
     stop.request();
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn answers_between_two_blocks_share_a_snapshot_and_the_next_block_lets_it_go() {
+    let fixture = Fixture::new(BLOCKS - 1);
+    let snapshots = || {
+        let figures = fixture.app.store().figures().unwrap();
+        figures.into_iter().find(|(name, _)| *name == "num-snapshots").unwrap().1
+    };
+    let stop = crate::stop::Stop::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serving = tokio::spawn(serve(listener, fixture.app.clone(), stop.clone()));
+    // The server begins to watch what is written.
+    tokio::task::yield_now().await;
+    let before = fixture.ok("/v1/tokens").await;
+    assert_eq!(before, fixture.ok("/v1/tokens").await);
+    assert_eq!(snapshots(), 1);
+    fixture.apply(BLOCKS - 1);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while snapshots() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the snapshot is let go");
+    let after = fixture.ok("/v1/tokens").await;
+    assert_ne!(before["as_of"]["block_hash"], after["as_of"]["block_hash"]);
+    stop.request();
+    serving.await.unwrap();
+}
