@@ -141,7 +141,7 @@ impl Load {
 fn cpu_micros() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    // User and system, in hundredths of a second; the name of the process and two more fields come before.
+    // User and system, in hundredths of a second: fields 14 and 15 of proc(5), of which two are cut off.
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 1e4
 }
 

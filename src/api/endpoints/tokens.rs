@@ -275,8 +275,10 @@ impl<V: View> Reader<'_, V> {
                     .map(|(token, _)| token)
             }
         };
-        let tokens = rows.into_iter().map(|token| self.one_token(token));
-        Ok(Tokens { tokens: tokens.collect::<Result<_, _>>()?, next_cursor })
+        // A list names only tokens that there are: one without a row is damage, not a wrong request.
+        let row = |token| self.token_row(token, &self.view.expect::<tables::Tokens>(&token)?);
+        let tokens = rows.into_iter().map(|token| self.basis.tokens.get(token, || row(token)));
+        Ok(Tokens { tokens: tokens.collect::<Result<_, ReadError>>()?, next_cursor })
     }
 
     fn token_names(
