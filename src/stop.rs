@@ -3,16 +3,28 @@
 //! Guarantees: a request is never taken back, and everyone who asks after it sees it. It does not
 //! interrupt anything: whoever works for long asks often enough to stop within a second.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How long a sleeper may go without looking.
+use tokio::sync::Notify;
+
+/// How long a thread that sleeps may go without looking.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A flag that says that the process shall end. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    raised: AtomicBool,
+    /// Wakes tasks. Threads that sleep look by themselves.
+    waiting: Notify,
+}
 
 impl Stop {
     /// A flag that nobody has raised.
@@ -22,12 +34,13 @@ impl Stop {
 
     /// Asks everyone who holds a clone to stop.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.raised.store(true, Ordering::SeqCst);
+        self.0.waiting.notify_waiters();
     }
 
     /// Whether somebody asked to stop.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.raised.load(Ordering::SeqCst)
     }
 
     /// Blocks the thread for `time`, or until a stop is requested; says whether it is.
@@ -44,9 +57,23 @@ impl Stop {
 
     /// Completes when a stop is requested.
     pub async fn wait(&self) {
-        while !self.requested() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        let mut notified = pin!(self.0.waiting.notified());
+        // From here on a request is not missed.
+        notified.as_mut().enable();
+        let mut known: Option<Waker> = None;
+        poll_fn(|cx| {
+            if self.requested() {
+                return Poll::Ready(());
+            }
+            // Tasks that wait for something else as well look here often, and the list of those to be woken
+            // has one lock for all.
+            if known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            known = Some(cx.waker().clone());
+            notified.as_mut().poll(cx)
+        })
+        .await;
     }
 }
 
@@ -64,5 +91,21 @@ mod tests {
         stop.request();
         assert!(thread.join().expect("the sleeper does not panic"));
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_request_wakes_every_task_that_waits_and_holds_up_none_that_comes_later() {
+        let stop = Stop::new();
+        let waiters: Vec<_> = (0..3).map(|_| stop.clone()).collect();
+        let waiters: Vec<_> =
+            waiters.into_iter().map(|stop| tokio::spawn(async move { stop.wait().await })).collect();
+        tokio::task::yield_now().await;
+        assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+        stop.request();
+        for waiter in waiters {
+            let ended = tokio::time::timeout(Duration::from_secs(10), waiter).await;
+            ended.expect("it is woken").expect("it does not panic");
+        }
+        stop.wait().await;
     }
 }
