@@ -1,6 +1,7 @@
 //! What an answer from the state rests on, and how it goes out: body, headers, entity tag.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,8 +14,8 @@ use serde_json::value::RawValue;
 use super::endpoints::Token;
 use super::error::ApiError;
 use super::query::Ask;
-use super::reader::{OfTokens, name_of};
-use super::types::{Answer, AsOf, EntitySnapshot, TokenName};
+use super::reader::OfTokens;
+use super::types::{Answer, AsOf, BalanceSnapshot, EntitySnapshot, TokenName};
 use crate::ledger::Entities;
 use crate::ledger::records::{ActiveSnapshot, TipRecord};
 use crate::ledger::tables::Active;
@@ -56,6 +57,8 @@ pub struct Basis {
     pub tip: TipRecord,
     /// The active snapshot of each entity, in their order.
     pub active: Vec<Option<ActiveSnapshot>>,
+    /// What balances under each entity rest on, in their order.
+    pub snapshots: Vec<Arc<BalanceSnapshot>>,
     /// Names of tokens as of the block.
     pub token_names: OfTokens<TokenName>,
     /// All that is shown of tokens as of the block.
@@ -73,13 +76,19 @@ impl Basis {
     pub fn read(view: &impl View, tip: TipRecord, entities: &Entities) -> Result<Basis, ApiError> {
         let active = entities.iter().map(|(index, _)| view.get::<Active>(&index));
         let active = active.collect::<Result<Vec<_>, ReadError>>()?;
+        let snapshots = entities.iter().zip(&active).map(|((_, entity), active)| {
+            let snapshot_sequence = active.map(|active| active.sequence);
+            Arc::new(BalanceSnapshot { entity: entity.into(), snapshot_sequence })
+        });
+        let snapshots = snapshots.collect();
         let as_of = serde_json::value::to_raw_value(&as_of(&tip, &active, entities));
-        let text = |text: String| HeaderValue::from_str(&text).map_err(|_| ApiError::internal());
+        let text = |text: String| HeaderValue::from_str(&text).map_err(ApiError::internal);
         Ok(Basis {
             active,
+            snapshots,
             token_names: OfTokens::default(),
             tokens: OfTokens::default(),
-            as_of: as_of.map_err(|_| ApiError::internal())?,
+            as_of: as_of.map_err(ApiError::internal)?,
             height: HeaderValue::from(tip.height.0),
             hash: text(tip.hash.to_string())?,
             etag: text(entity_tag(tip.hash, ""))?,
@@ -101,7 +110,7 @@ impl Basis {
                 headers.insert(header::CONTENT_TYPE, JSON);
                 let answer = Answer { as_of: &self.as_of, body };
                 let mut json = Vec::with_capacity(WORTH_GZIP);
-                serde_json::to_writer(&mut json, &answer).map_err(|_| ApiError::internal())?;
+                serde_json::to_writer(&mut json, &answer).map_err(ApiError::internal)?;
                 if ask.gzip && json.len() >= WORTH_GZIP {
                     headers.insert(header::CONTENT_ENCODING, GZIP);
                     (StatusCode::OK, gzip(&json)?, &self.etag_gzip)
@@ -136,7 +145,7 @@ impl Basis {
 /// The block, and the active snapshot of each entity.
 pub fn as_of(tip: &TipRecord, active: &[Option<ActiveSnapshot>], entities: &Entities) -> AsOf {
     let snapshots = entities.iter().zip(active).map(|((_, entity), active)| EntitySnapshot {
-        entity: name_of(entity),
+        entity: entity.into(),
         sequence: active.map(|active| active.sequence),
         manifest_id: active.map(|active| active.manifest),
     });
@@ -156,7 +165,7 @@ fn entity_tag(block: BlockHash, encoding: &str) -> String {
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(|_| ApiError::internal())
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(ApiError::internal)
 }
 
 /// An answer that no cache keeps.

@@ -1,29 +1,25 @@
 //! What handlers share: the store, the progress of synchronisation, and how a read of the state is
 //! answered.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::Limits;
-use super::answer::{self, Basis};
+use super::answer::Basis;
 use super::at;
 use super::error::{ApiError, Code};
 use super::metrics::Metrics;
+use super::now::{Now, Seen};
 use super::query::Ask;
 use super::reader::Reader;
-use super::types::AsOf;
-use crate::ledger::Entities;
-use crate::ledger::keys::Only;
 use crate::ledger::records::TipRecord;
-use crate::ledger::tables::Tip;
-use crate::ledger::view::View;
 use crate::mempool::{self, Contents, Published};
 use crate::protocol::Network;
 use crate::stop::Stop;
-use crate::store::{Moment, Store, StoreView};
+use crate::store::{Store, StoreView};
 use crate::sync::status::{Phase, SyncStatus};
 
 /// Seconds after which a read that came too early is worth another try.
@@ -45,8 +41,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    /// What the last answer was read from, for the next ones until something is written.
-    now: Arc<Mutex<Option<Arc<Now>>>>,
+    seen: Arc<Seen>,
     stop: Stop,
     mempool: Published,
 }
@@ -64,7 +59,7 @@ impl App {
             streams: Arc::new(Semaphore::new(limits.streams)),
             limits,
             metrics: Arc::new(Metrics::new()),
-            now: Arc::default(),
+            seen: Arc::default(),
             stop: Stop::new(),
             mempool: mempool::unavailable("this server asks no node"),
         };
@@ -128,31 +123,12 @@ impl App {
 
     /// The state as of the last applied block; `None` before the first.
     pub fn now(&self) -> Result<Option<Arc<Now>>, ApiError> {
-        let moment = self.0.store.moment();
-        if let Some(now) = self.last_now().as_ref().filter(|now| now.moment == moment) {
-            return Ok(Some(Arc::clone(now)));
-        }
-        let held = Held::new(self.shared_store(), |store| store.view());
-        let view = held.borrow_dependent();
-        let Some(tip) = view.get::<Tip>(&Only)? else { return Ok(None) };
-        let basis = Arc::new(Basis::read(view, tip, &self.0.store.rules().entities)?);
-        let now = Arc::new(Now { moment: view.moment(), held, basis });
-        *self.last_now() = Some(Arc::clone(&now));
-        Ok(Some(now))
+        self.0.seen.now(&self.0.store)
     }
 
     /// Lets go of the state before a write: RocksDB keeps for it what the write replaced.
     pub fn let_go(&self) {
-        *self.last_now() = None;
-    }
-
-    fn last_now(&self) -> MutexGuard<'_, Option<Arc<Now>>> {
-        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reader<'a>(&'a self, view: StoreView<'a>, basis: &Arc<Basis>) -> StateReader<'a> {
-        let (rules, basis) = (self.0.store.rules(), Arc::clone(basis));
-        Reader { view, tip: basis.tip, basis, network: rules.network, entities: &rules.entities }
+        self.0.seen.let_go();
     }
 
     /// Runs something that reads the store on a thread that may block. Only so many run at once.
@@ -165,14 +141,12 @@ impl App {
             .try_acquire_owned()
             .map_err(|_| ApiError::retry(Code::Busy, Code::Busy.meaning(), 1))?;
         let app = self.clone();
-        let span = tracing::Span::current();
         let task = tokio::task::spawn_blocking(move || {
-            let result = span.in_scope(|| work(&app));
+            let result = work(&app);
             drop(permit);
             result
         });
-        // The task panicked; the panic is in the log.
-        task.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        task.await.unwrap_or_else(|panicked| Err(ApiError::internal(panicked)))
     }
 
     /// Answers a read of the state: what `read` finds, with the block that it rests on in body and
@@ -196,62 +170,36 @@ impl App {
         // Before the view is taken, so that "synced" is never said of an older block.
         let sync = self.sync_status();
         let now = self.now()?.ok_or_else(|| not_yet("no block has been applied yet"))?;
-        let (view, tip) = (now.view(), now.tip());
-        let mut reader = self.reader(view.clone(), &now.basis);
-        let answered = if !sync.close(tip.height) && !ask.allow_stale {
-            Err(not_yet(behind(sync.phase, tip)))
-        } else {
-            at::resolve(ask, view, tip).and_then(|at| {
-                if at.hash != tip.hash {
-                    reader = self.reader_of(view, at)?;
-                }
-                reader.basis.answer(ask, at::is_deep(at.height, tip.height), read(&reader)?)
-            })
-        };
-        let mut response = answered.unwrap_or_else(IntoResponse::into_response);
-        reader.basis.set_headers(response.headers_mut(), sync.synced());
-        Ok(response)
-    }
-
-    /// The state as of a block before the last one, at the moment that `now` shows.
-    fn reader_of<'a>(&'a self, now: &StoreView<'a>, at: TipRecord) -> Result<StateReader<'a>, ApiError> {
-        let view = now.at(at.height)?;
-        let basis = Basis::read(&view, at, &self.0.store.rules().entities)?;
-        Ok(self.reader(view, &Arc::new(basis)))
+        now.look(|view| {
+            let tip = now.tip();
+            let mut reader = reader(view.clone(), Arc::clone(now.basis()));
+            let answered = if !sync.close(tip.height) && !ask.allow_stale {
+                Err(not_yet(behind(sync.phase, tip)))
+            } else {
+                at::resolve(ask, view, tip).and_then(|at| {
+                    if at.hash != tip.hash {
+                        reader = reader_of(view, at)?;
+                    }
+                    reader.basis.answer(ask, at::is_deep(at.height, tip.height), read(&reader)?)
+                })
+            };
+            let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+            reader.basis.set_headers(response.headers_mut(), sync.synced());
+            Ok(response)
+        })
     }
 }
 
-self_cell::self_cell! {
-    /// A view that keeps its store open.
-    struct Held {
-        owner: Arc<Store>,
-        #[covariant]
-        dependent: StoreView,
-    }
+fn reader(view: StoreView<'_>, basis: Arc<Basis>) -> StateReader<'_> {
+    let rules = view.rules();
+    Reader { tip: basis.tip, basis, network: rules.network, entities: &rules.entities, view }
 }
 
-/// The state as of the last applied block, at one moment.
-pub struct Now {
-    moment: Moment,
-    held: Held,
-    basis: Arc<Basis>,
-}
-
-impl Now {
-    /// The rows.
-    fn view(&self) -> &StoreView<'_> {
-        self.held.borrow_dependent()
-    }
-
-    /// The block.
-    pub fn tip(&self) -> &TipRecord {
-        &self.basis.tip
-    }
-
-    /// The block, and the active snapshot of each of the entities.
-    pub fn as_of(&self, entities: &Entities) -> AsOf {
-        answer::as_of(self.tip(), &self.basis.active, entities)
-    }
+/// The state as of a block before the last one, at the moment that `now` shows.
+fn reader_of<'a>(now: &StoreView<'a>, at: TipRecord) -> Result<StateReader<'a>, ApiError> {
+    let view = now.at(at.height)?;
+    let basis = Basis::read(&view, at, &view.rules().entities)?;
+    Ok(reader(view, Arc::new(basis)))
 }
 
 /// Why the state is not that of the best chain, and what to do.

@@ -2,24 +2,23 @@
 //! origins.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use tower::{Layer, Service};
-use tracing::Instrument;
 
 use super::error::{ApiError, Code, Named};
 use super::metrics::Metrics;
@@ -38,20 +37,33 @@ pub fn add(routes: Router, limits: Limits, metrics: Arc<Metrics>) -> Router {
 
 /// The id of a request: its own, or a new one.
 fn id_of(request: &Request) -> HeaderValue {
-    /// Differs from process to process, so that ids of two runs are not mixed up.
-    static RUN: LazyLock<u32> = LazyLock::new(|| RandomState::new().hash_one(0) as u32);
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // Begins anywhere, so that ids of two threads or two runs are not mixed up.
+    thread_local!(static NEXT: Cell<u64> = Cell::new(RandomState::new().hash_one(0)));
     let own = request.headers().get(REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID).cloned();
-    own.unwrap_or_else(|| {
-        let id = format!("{:08x}-{:x}", *RUN, NUMBER.fetch_add(1, Ordering::Relaxed));
-        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
-    })
+    own.unwrap_or_else(|| HeaderValue::from(NEXT.replace(NEXT.get().wrapping_add(1))))
 }
 
-/// What a line of the log says about the request that it belongs to.
-fn span(id: &HeaderValue, request: &Request) -> tracing::Span {
-    let id = id.to_str().unwrap_or_default();
-    tracing::error_span!("request", id, method = %request.method(), path = request.uri().path())
+/// A request as the log names it. Each line takes it along: a span would be made for all those requests that
+/// nothing is logged of.
+struct Asked {
+    id: HeaderValue,
+    method: Method,
+    uri: Uri,
+}
+
+impl Asked {
+    fn new(request: &Request) -> Self {
+        Asked { id: id_of(request), method: request.method().clone(), uri: request.uri().clone() }
+    }
+
+    fn log(&self, response: &Response, took: Duration) {
+        let (id, path) = (self.id.to_str().unwrap_or_default(), self.uri.path());
+        if let Some(cause) = response.extensions().get::<Named>().and_then(|named| named.cause.as_ref()) {
+            tracing::error!(id, method = %self.method, path, "{cause}");
+        }
+        let (status, milliseconds) = (response.status().as_u16(), took.as_millis() as u64);
+        tracing::debug!(id, method = %self.method, path, status, milliseconds, "answered");
+    }
 }
 
 /// One layer for all of them: each that wraps the answers costs about as much as a read of the database.
@@ -86,15 +98,14 @@ impl Service<Request> for Passing {
     /// logs the answer.
     fn call(&mut self, request: Request) -> Self::Future {
         let started = Instant::now();
-        let (id, method) = (id_of(&request), request.method().clone());
+        let asked = Asked::new(&request);
         let matched = request.extensions().get::<MatchedPath>().cloned();
-        let span = span(&id, &request);
         let counted = InFlight::enter(&self.gate);
-        let run = counted.admit(&request).map(|()| match method {
+        let run = counted.admit(&request).map(|()| match asked.method {
             Method::OPTIONS => None,
             _ => Some(self.route.call(request)),
         });
-        let answered = async move {
+        Box::pin(async move {
             let gate = &counted.gate;
             let mut response = match run {
                 Ok(Some(run)) => guarded(gate.limits.request_time, run).await,
@@ -102,14 +113,13 @@ impl Service<Request> for Passing {
                 Err(error) => error.into_response(),
             };
             let (status, took) = (response.status(), started.elapsed());
-            gate.metrics.answered(&method, matched.as_ref().map(MatchedPath::as_str), status, took);
-            tracing::debug!(status = status.as_u16(), milliseconds = took.as_millis() as u64, "answered");
+            gate.metrics.answered(&asked.method, matched.as_ref().map(MatchedPath::as_str), status, took);
+            asked.log(&response, took);
             let headers = response.headers_mut();
-            headers.insert(REQUEST_ID, id);
-            origins::allow(&method, headers);
+            origins::allow(&asked.method, headers);
+            headers.insert(REQUEST_ID, asked.id);
             Ok(response)
-        };
-        Box::pin(answered.instrument(span))
+        })
     }
 }
 
@@ -119,8 +129,7 @@ async fn guarded(limit: Duration, run: impl Future<Output = Result<Response, Inf
         Some(Ok(Ok(response))) => name_error(response),
         Some(Ok(Err(never))) => match never {},
         Some(Err(panic)) => {
-            tracing::error!("a handler panicked: {}", message(&*panic));
-            ApiError::internal().into_response()
+            ApiError::internal(format!("a handler panicked: {}", message(&*panic))).into_response()
         }
         None => ApiError::of(Code::Timeout).into_response(),
     }

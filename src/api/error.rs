@@ -1,5 +1,7 @@
 //! Every error that the API can answer, with its stable code.
 
+use std::fmt::{self, Display};
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -94,8 +96,8 @@ codes! {
     503 Stuck = "stuck", "the source answers, and for three minutes something has kept the next block from being applied";
 }
 
-impl std::fmt::Display for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
@@ -115,11 +117,16 @@ pub struct ApiError {
     pub message: String,
     /// Seconds after which it is worth another try.
     pub retry_after: Option<u32>,
+    /// What failed on our side: for the log, and not for strangers.
+    pub(super) cause: Option<String>,
 }
 
 /// Marks responses whose body is an error of ours already.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Named;
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// What failed on our side, to be logged.
+    pub cause: Option<String>,
+}
 
 #[derive(serde::Serialize)]
 struct Body<'a> {
@@ -135,7 +142,7 @@ struct Inner<'a> {
 impl ApiError {
     /// What is wrong, by its code, and in words for people.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        ApiError { code, message: message.into(), retry_after: None }
+        ApiError { code, message: message.into(), retry_after: None, cause: None }
     }
 
     /// The same, worth another try after so many seconds.
@@ -143,9 +150,9 @@ impl ApiError {
         ApiError { retry_after: Some(retry_after), ..ApiError::new(code, message) }
     }
 
-    /// 500: our fault; the details are in the log.
-    pub fn internal() -> Self {
-        ApiError::of(Code::InternalError)
+    /// 500: our fault; the cause goes to the log.
+    pub fn internal(cause: impl Display) -> Self {
+        ApiError { cause: Some(cause.to_string()), ..ApiError::of(Code::InternalError) }
     }
 
     /// The error with nothing to say but what its code means.
@@ -168,7 +175,7 @@ impl ApiError {
 }
 
 impl From<ReadError> for ApiError {
-    /// The store failed, or holds what it should not: logged, and not told to strangers.
+    /// The store failed, or holds what it should not: for the log, and not for strangers.
     fn from(error: ReadError) -> Self {
         ApiError::from(StoreError::from(error))
     }
@@ -177,8 +184,7 @@ impl From<ReadError> for ApiError {
 impl From<StoreError> for ApiError {
     /// As for a row that cannot be read.
     fn from(error: StoreError) -> Self {
-        tracing::error!("{error}");
-        ApiError::of(Code::StoreError)
+        ApiError { cause: Some(error.to_string()), ..ApiError::of(Code::StoreError) }
     }
 }
 
@@ -201,7 +207,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(Named);
+        response.extensions_mut().insert(Named { cause: self.cause });
         response
     }
 }

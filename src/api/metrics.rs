@@ -114,7 +114,7 @@ fn render(app: &App) -> Result<String, ApiError> {
         );
     }
     let mut text = String::new();
-    text::encode(&mut text, &figures.0).map_err(|_| ApiError::internal())?;
+    text::encode(&mut text, &figures.0).map_err(ApiError::internal)?;
     Ok(text)
 }
 

@@ -22,6 +22,7 @@ mod health;
 mod limits;
 mod metrics;
 pub mod names;
+mod now;
 pub mod openapi;
 mod origins;
 mod page;

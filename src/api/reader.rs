@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::answer::{self, Basis};
 use super::error::{ApiError, Code};
 use super::types::*;
-use crate::ledger::entities::{Entities, Entity};
+use crate::ledger::Entities;
 use crate::ledger::keys::EntityIndex;
 use crate::ledger::records::{ActiveSnapshot, Balance, TipRecord, TokenRecord};
 use crate::ledger::tables::{Blocks, Tokens};
@@ -31,7 +31,7 @@ pub struct Reader<'a, V> {
 }
 
 /// Tokens of which something is kept for the other answers of a block.
-const MOST_TOKENS: usize = 10_000;
+const MOST_TOKENS: usize = 4000;
 
 /// What was found out about tokens at a block, so that it is not read and put together for every answer that
 /// shows it.
@@ -72,11 +72,16 @@ impl<V: View> Reader<'_, V> {
 
     /// The entity that a row names.
     pub fn entity(&self, index: EntityIndex) -> Result<EntityName, ReadError> {
+        Ok(self.snapshot(index)?.entity.clone())
+    }
+
+    /// What balances under the entity that a row names rest on.
+    fn snapshot(&self, index: EntityIndex) -> Result<&Arc<BalanceSnapshot>, ReadError> {
         let missing = || ReadError {
             table: "entities",
             reason: format!("a row names entity number {}, and there is none", index.0),
         };
-        self.entities.get(index).map(name_of).ok_or_else(missing)
+        self.basis.snapshots.get(usize::from(index.0)).ok_or_else(missing)
     }
 
     /// An applied block.
@@ -99,8 +104,8 @@ impl<V: View> Reader<'_, V> {
         self.basis.token_names.get(token_id, || {
             let metadata = self.view.expect::<Tokens>(&token_id)?.metadata;
             Ok(TokenName {
-                token_id,
-                token_address: address::encode_token(token_id, self.network),
+                token_id: Written::new(&token_id),
+                token_address: Written::new(&address::encode_token(token_id, self.network)),
                 decimals: metadata.as_ref().map(|metadata| metadata.decimals),
                 ticker: metadata.map(|metadata| metadata.ticker),
             })
@@ -118,20 +123,11 @@ impl<V: View> Reader<'_, V> {
 
     /// Sums of an owner for a token under an entity.
     pub fn sums(&self, entity: EntityIndex, balance: Balance) -> Result<Sums, ReadError> {
-        let active = self.active(entity);
         Ok(Sums {
-            snapshot: BalanceSnapshot {
-                entity: self.entity(entity)?,
-                snapshot_sequence: active.map(|active| active.sequence),
-            },
+            snapshot: Arc::clone(self.snapshot(entity)?),
             available: balance.available,
             exiting: balance.exiting.capped(),
             claimed: balance.claimed.capped(),
         })
     }
-}
-
-/// How answers name an entity.
-pub fn name_of(entity: &Entity) -> EntityName {
-    EntityName { entity: entity.id(), entity_name: entity.name.clone() }
 }

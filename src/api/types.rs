@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bitcoin::{BlockHash, Txid};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::names::SpendPathName;
 use super::schemas;
+use crate::ledger::entities::Entity;
 use crate::protocol::{Amount, Height, ManifestId, OwnerKey, PubKey, StateHash, TokenId};
 
 /// An answer from the state: what it rests on, then the answer itself.
@@ -53,13 +54,33 @@ pub struct EntitySnapshot {
     pub manifest_id: Option<ManifestId>,
 }
 
+/// A value as JSON: written out once, for many rows that show it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Written(Arc<RawValue>);
+
+impl Written {
+    /// Writes out a text, or what is shown as one.
+    pub fn new(text: &impl Serialize) -> Self {
+        Written(to_raw_value(text).expect("writing text to memory cannot fail").into())
+    }
+}
+
 /// An entity.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EntityName {
     /// Its id: its first key.
-    pub entity: PubKey,
+    #[schema(value_type = PubKey)]
+    pub entity: Written,
     /// What this server calls it.
-    pub entity_name: String,
+    #[schema(value_type = String)]
+    pub entity_name: Written,
+}
+
+impl From<&Entity> for EntityName {
+    fn from(entity: &Entity) -> Self {
+        EntityName { entity: Written::new(&entity.id()), entity_name: Written::new(&entity.name) }
+    }
 }
 
 /// A block as the place where something happened.
@@ -89,9 +110,11 @@ pub struct Owner {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokenName {
     /// Its identifier.
-    pub token_id: TokenId,
+    #[schema(value_type = TokenId)]
+    pub token_id: Written,
     /// Its identifier in bech32m form.
-    pub token_address: String,
+    #[schema(value_type = String)]
+    pub token_address: Written,
     /// Ticker, once the metadata is known.
     pub ticker: Option<String>,
     /// Decimals for display, once the metadata is known.
@@ -103,7 +126,8 @@ pub struct TokenName {
 pub struct Sums {
     /// The active snapshot of the entity, on which the sums rest.
     #[serde(flatten)]
-    pub snapshot: BalanceSnapshot,
+    #[schema(value_type = BalanceSnapshot)]
+    pub snapshot: Arc<BalanceSnapshot>,
     /// In the declared set, no valid exit.
     pub available: Amount,
     /// On the way to L1: a valid exit stands, pending or matured. A sum above 2^128 - 1 is shown as that.

@@ -91,8 +91,10 @@ pub fn parse_token(text: &str, network: Network) -> Result<TokenId, AddressError
 
 /// The Spark address of an owner.
 pub fn encode_owner(owner: OwnerKey, network: Network) -> String {
-    let mut payload = SPARK_ADDRESS_HEADER.to_vec();
-    payload.extend_from_slice(&owner.0);
+    let mut payload = [0; SPARK_ADDRESS_HEADER.len() + PubKey::LEN];
+    let (header, key) = payload.split_at_mut(SPARK_ADDRESS_HEADER.len());
+    header.copy_from_slice(&SPARK_ADDRESS_HEADER);
+    key.copy_from_slice(&owner.0);
     encode(owner_prefixes(network)[0], &payload)
 }
 

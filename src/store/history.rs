@@ -63,14 +63,14 @@ pub(super) fn across_rows() -> ReadOptions {
 
 /// What a row held before a block, if it no longer holds that. `history` looks at one row.
 pub(super) fn find<T: Table>(
-    mut history: DBRawIterator<'_>,
+    history: &mut DBRawIterator<'_>,
     row: &[u8],
     before: Height,
 ) -> Result<Option<T::Value>, ReadError> {
     let mut key = Vec::with_capacity(1 + T::Key::LEN + Height::LEN);
     put_key(T::NUMBER, row, before, &mut key);
     history.seek(&key);
-    match item(&history, HISTORY)? {
+    match item(history, HISTORY)? {
         Some((found, bytes)) if of_row(found) == of_row(&key) => stood::<T>(bytes, before),
         _ => Ok(None),
     }

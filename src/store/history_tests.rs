@@ -16,6 +16,7 @@ use super::*;
 use crate::ledger::keys::KeyPart;
 use crate::ledger::tables::{Balances, Blocks, ChangeSet, Counters, OwnerTtxos};
 use crate::ledger::tests::vectors::published_chain;
+use crate::ledger::view::RowIter;
 use crate::ledger::{Overlay, ReadError};
 use crate::protocol::{PubKey, SparkOutPoint, StateHash};
 
@@ -296,6 +297,27 @@ fn compare(store: &Store, states: &States) -> TestCaseResult {
         }
     }
     Ok(())
+}
+
+#[test]
+fn scans_side_by_side_and_scans_left_early_do_not_disturb_each_other() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path(), &rules()).unwrap();
+    let run = (0..6).map(|key| vec![(key, Some(key))]).collect();
+    commit(&store, &mut States::new(), &mut { run });
+    let view = store.view();
+    let group = |first: u8| view.scan::<OwnerTtxos>(&long_key(first), &long_key(first + 1));
+    let keys =
+        |rows: RowIter<'_, OwnerTtxos>| -> Vec<u8> { rows.map(|row| of_long_key(&row.unwrap().0)).collect() };
+    for _ in 0..3 {
+        let (mut first, second) = (group(0), group(4));
+        assert_eq!(of_long_key(&first.next().unwrap().unwrap().0), 0);
+        assert_eq!(keys(second), [4, 5]);
+        assert_eq!(keys(group(2)), [2, 3], "while the first one waits");
+        assert_eq!(keys(first), [1]);
+        drop(group(0));
+        assert_eq!(keys(group(8)), [] as [u8; 0], "a group without rows");
+    }
 }
 
 proptest! {

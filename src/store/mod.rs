@@ -20,6 +20,7 @@ mod error;
 mod figures;
 mod history;
 mod identity;
+mod idle;
 mod options;
 mod retention;
 mod stale;

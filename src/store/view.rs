@@ -1,6 +1,7 @@
 //! Reading the tables: as they are now, and as they were after any block whose state is kept.
 
 use std::marker::PhantomData;
+use std::ops::DerefMut;
 use std::sync::Arc;
 
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, Snapshot};
@@ -8,11 +9,12 @@ use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, Snapshot};
 use super::codec::Stored;
 use super::error::HeightError;
 use super::history::{self, HISTORY, RowsBefore};
+use super::idle::{Idle, Lent};
 use super::{Store, retention};
 use crate::ledger::keys::{KeyPart, Only};
 use crate::ledger::tables::{Table, Tip};
 use crate::ledger::view::{Row, RowIter};
-use crate::ledger::{ReadError, View};
+use crate::ledger::{ReadError, Rules, View};
 use crate::protocol::Height;
 
 /// The state as of one moment, after one block; later commits do not show in it.
@@ -28,6 +30,7 @@ pub struct StoreView<'a> {
 
 /// A snapshot, and how rows are read from it: made once, for all of them.
 struct Held<'a> {
+    idle: Idle<'a>,
     options: ReadOptions,
     snapshot: Snapshot<'a>,
 }
@@ -44,8 +47,13 @@ impl<'a> StoreView<'a> {
         store.with_unfinished(|before| {
             let (mut options, snapshot) = (ReadOptions::default(), store.db.snapshot());
             options.set_snapshot(&snapshot);
-            StoreView { store, held: Arc::new(Held { options, snapshot }), before }
+            StoreView { store, held: Arc::new(Held { idle: Idle::default(), options, snapshot }), before }
         })
+    }
+
+    /// The rules that made the state.
+    pub fn rules(&self) -> &'a Rules {
+        &self.store.rules
     }
 
     /// Which moment it shows.
@@ -90,6 +98,17 @@ impl<'a> StoreView<'a> {
         Ok(self.held.snapshot.raw_iterator_cf_opt(family(&self.store.db, name)?, options))
     }
 
+    /// An iterator for rows of one group, or for the history of one row, to be sent there.
+    fn lend(&self, name: &'static str) -> Result<Lent<'_, 'a>, ReadError> {
+        self.held.idle.lend(name, || {
+            let mut options = ReadOptions::default();
+            options.set_prefix_same_as_start(true);
+            options.set_snapshot(&self.held.snapshot);
+            let db: &'a DB = &self.store.db;
+            Ok(db.raw_iterator_cf_opt(family(db, name)?, options))
+        })
+    }
+
     fn rows_before<T: Table>(
         &self,
         from: &T::Key,
@@ -127,13 +146,18 @@ pub(super) fn up_to(mut options: ReadOptions, mut last: Vec<u8>) -> ReadOptions 
     options
 }
 
+/// Whether all keys from `from` to `to` are of one group.
+fn is_in_group<T: Table>(from: &[u8], to: &[u8]) -> bool {
+    let group = T::Key::GROUP;
+    group > 0 && from.get(..group) == to.get(..group)
+}
+
 /// Options of an iterator that goes from `from` to `to`. Rows of one group are looked for only in files that
 /// may have some of it, which their filters know.
 fn range<T: Table>(from: &[u8], to: Vec<u8>) -> ReadOptions {
-    let group = ..T::Key::GROUP;
-    let one_group = from.get(group) == to.get(group);
+    let across = !is_in_group::<T>(from, &to);
     let mut options = up_to(ReadOptions::default(), to);
-    options.set_total_order_seek(!one_group);
+    options.set_total_order_seek(across);
     options
 }
 
@@ -148,11 +172,7 @@ impl View for StoreView<'_> {
                 row.decode::<T>().map(Some)
             }
             (_, None) => Ok(None),
-            (_, Some(before)) => {
-                let mut options = ReadOptions::default();
-                options.set_prefix_same_as_start(true);
-                history::find::<T>(self.iterator(HISTORY, options)?, &key, before)
-            }
+            (_, Some(before)) => history::find::<T>(&mut *self.lend(HISTORY)?, &key, before),
         }
     }
 
@@ -163,26 +183,38 @@ impl View for StoreView<'_> {
                 Err(e) => Box::new(std::iter::once(Err(e))),
             };
         }
-        let from = from.to_key();
-        match self.iterator(T::NAME, range::<T>(&from, to.to_key())) {
-            Ok(mut rows) => {
-                rows.seek(from);
-                Box::new(Rows { rows, ended: false, table: PhantomData::<T> })
-            }
-            Err(e) => Box::new(std::iter::once(Err(e))),
-        }
+        let (from, to) = (from.to_key(), to.to_key());
+        let rows: Result<RowIter<'_, T>, ReadError> = if is_in_group::<T>(&from, &to) {
+            self.lend(T::NAME).map(|rows| Rows::<T, _>::boxed(rows, &from, to))
+        } else {
+            let rows = self.iterator(T::NAME, range::<T>(&from, to.clone()));
+            rows.map(|rows| Rows::<T, _>::boxed(Box::new(rows), &from, to))
+        };
+        rows.unwrap_or_else(|e| Box::new(std::iter::once(Err(e))))
     }
 }
 
-/// The rows of a table as they are now. No row is copied before it is decoded.
-struct Rows<'a, T> {
+/// The rows of a table as they are now, from an iterator that may go on behind them. No row is copied before
+/// it is decoded.
+struct Rows<T, I> {
     /// Stands at the next row.
-    rows: DBRawIterator<'a>,
+    rows: I,
+    last: Vec<u8>,
     ended: bool,
     table: PhantomData<T>,
 }
 
-impl<T: Table> Iterator for Rows<'_, T> {
+impl<'a, T: Table, I: DerefMut<Target = DBRawIterator<'a>>> Rows<T, I> {
+    fn boxed<'v>(mut rows: I, from: &[u8], last: Vec<u8>) -> RowIter<'v, T>
+    where
+        I: 'v,
+    {
+        rows.seek(from);
+        Box::new(Rows { rows, last, ended: false, table: PhantomData::<T> })
+    }
+}
+
+impl<'a, T: Table, I: DerefMut<Target = DBRawIterator<'a>>> Iterator for Rows<T, I> {
     type Item = Row<T>;
 
     fn next(&mut self) -> Option<Row<T>> {
@@ -190,11 +222,15 @@ impl<T: Table> Iterator for Rows<'_, T> {
             return None;
         }
         let row = match history::item(&self.rows, T::NAME) {
-            Ok(item) => item.map(|(key, value)| row::<T>(key, value)),
+            Ok(item) => {
+                item.filter(|(key, _)| *key <= &self.last[..]).map(|(key, value)| row::<T>(key, value))
+            }
             Err(e) => Some(Err(e)),
         };
-        self.ended = !matches!(row, Some(Ok(_)));
-        self.rows.next();
+        match row {
+            Some(Ok(_)) => self.rows.next(),
+            _ => self.ended = true,
+        }
         row
     }
 }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::query::{Ask, Params};
-use crate::api::reader::{Reader, name_of};
+use crate::api::reader::Reader;
 use crate::api::types::{Answer, BlockPlace, EntityName};
 use crate::ledger::entities::Entities;
 use crate::ledger::records::ActiveSnapshot;
@@ -92,7 +92,7 @@ pub async fn entities(State(app): State<App>, params: Params) -> Result<Response
 /// The followed entities with their keys.
 pub fn keys_of_entities(entities: &Entities) -> Vec<EntityKeys> {
     let rows = entities.iter().map(|(_, entity)| EntityKeys {
-        entity: name_of(entity),
+        entity: entity.into(),
         keys: entity
             .keys
             .iter()

@@ -16,7 +16,7 @@ use crate::api::names::{self, LayerName};
 use crate::api::page::{Page, table_page};
 use crate::api::parse;
 use crate::api::query::{Ask, PageRequest, Params};
-use crate::api::reader::{Reader, name_of};
+use crate::api::reader::Reader;
 use crate::api::schemas;
 use crate::api::types::{Answer, BlockPlace, EntityName, Owner, Sums, TokenName};
 use crate::ledger::keys::{EntityIndex, Folded, KeyPart, NameKind};
@@ -339,7 +339,7 @@ impl<V: View> Reader<'_, V> {
                 let burned = self.view.get::<Balances>(&(PubKey::BURN, token, index))?;
                 let totals = self.view.get::<Totals>(&(token, index))?.unwrap_or_default();
                 Ok(Supply {
-                    entity: name_of(entity),
+                    entity: entity.into(),
                     declared,
                     burned: burned.unwrap_or_default().available,
                     exiting: totals.exiting.capped(),

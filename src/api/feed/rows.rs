@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 
 use super::walk::{Item, Numbered, What};
 use crate::api::names::{self, EventKind, ExitStateName, FeedItemType};
-use crate::api::reader::name_of;
 use crate::api::schemas;
 use crate::ledger::Entities;
 use crate::ledger::events::Event;
@@ -187,7 +186,7 @@ impl EventRow {
     fn snapshot(&mut self, entities: &Entities, entity: PubKey, sequence: Option<u64>, manifest: ManifestId) {
         let followed = entities.iter().find(|(_, followed)| followed.id() == entity);
         self.entity = Some(entity);
-        self.entity_name = followed.map(|(_, followed)| name_of(followed).entity_name);
+        self.entity_name = followed.map(|(_, followed)| followed.name.clone());
         self.sequence = sequence;
         self.manifest_id = Some(manifest);
     }

@@ -116,10 +116,7 @@ impl Follower {
             let event = Event::default().id(&item.cursor).event(name);
             match event.json_data(&item) {
                 Ok(event) => self.ready.push_back(event),
-                Err(error) => {
-                    tracing::error!("an item of the feed cannot be written: {error}");
-                    return self.end_with(&ApiError::internal());
-                }
+                Err(error) => return self.end_with(&ApiError::internal(error)),
             }
         }
         if !part.more && self.shown != Some(self.place) {
@@ -131,6 +128,9 @@ impl Follower {
 
     /// The last event of a stream that cannot go on. EventSource would come back; `gone` tells it not to.
     fn end_with(&mut self, error: &ApiError) {
+        if let Some(cause) = &error.cause {
+            tracing::error!("a stream ends: {cause}");
+        }
         let data = serde_json::json!({ "error": { "code": error.code, "message": error.message } });
         self.ready.push_back(Event::default().event("gone").data(data.to_string()));
         self.ended = true;
