@@ -3,7 +3,7 @@
 //! Guarantees: a request is never taken back, and everyone who asks after it sees it. It does not
 //! interrupt anything: whoever works for long asks often enough to stop within a second.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

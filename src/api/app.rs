@@ -41,6 +41,7 @@ struct Shared {
     streams: Arc<Semaphore>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    /// What answers are read from until something is written.
     seen: Arc<Seen>,
     stop: Stop,
     mempool: Published,
