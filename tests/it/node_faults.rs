@@ -268,10 +268,13 @@ const CASES: &[Case] = &[
     case(
         "a link to another parent",
         |node, chains| {
-            node.set_chain(&chains.other);
-            node.set_chain(&chains.good);
             let odd = chains.other[chains.message].block_hash().to_string();
             node.fault(Rule::on("getblockhash").of(chains.message), Fault::Result(odd.into()));
+            // At once and last: a server that follows must see neither the other chain nor news without fault.
+            node.change(|state| {
+                state.set_chain(&chains.other);
+                state.set_chain(&chains.good);
+            });
         },
         Passes(CHANGED, 3),
     ),
